@@ -1,0 +1,48 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package harness
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// Client connects etcd's client to the server. It is closed with the test.
+func (s *Server) Client(t testing.TB) *clientv3.Client {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{
+		Endpoints:   []string{s.Endpoint()},
+		DialTimeout: 10 * time.Second,
+		Logger:      zap.NewNop(),
+	})
+	if err != nil {
+		t.Fatalf("harness: connect to %s: %v", s.opts.Name, err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// Conn connects plain gRPC to the server, for the generated stubs: no retries
+// and no errors translated. It is closed with the test.
+func (s *Server) Conn(t testing.TB) *grpc.ClientConn {
+	t.Helper()
+	retry := backoff.DefaultConfig
+	retry.BaseDelay, retry.MaxDelay = 10*time.Millisecond, 200*time.Millisecond
+	conn, err := grpc.NewClient("passthrough:///"+s.Endpoint(),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 10 * time.Second}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)))
+	if err != nil {
+		t.Fatalf("harness: connect to %s: %v", s.opts.Name, err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
