@@ -1,0 +1,85 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package codec
+
+import (
+	"fmt"
+	"unicode/utf8"
+
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+
+	"keelson.io/keelson/sqlstore/wire"
+)
+
+// Codec encodes and decodes every message of a server. It has no state; the zero value is ready.
+type Codec struct{}
+
+var _ encoding.CodecV2 = Codec{}
+
+// Name is that of grpc's protobuf codec: clients must not see a difference.
+func (Codec) Name() string { return "proto" }
+
+// Marshal encodes a response of package wire, or any other protobuf message.
+func (Codec) Marshal(v any) (mem.BufferSlice, error) {
+	switch m := v.(type) {
+	case *wire.WatchResponse:
+		if !utf8.ValidString(m.CancelReason) {
+			return nil, wire.ErrInvalidUTF8
+		}
+		return marshalWire(m), nil
+	case wire.Message:
+		return marshalWire(m), nil
+	case proto.Message:
+		return marshalProto(m)
+	}
+	return nil, fmt.Errorf("codec: cannot marshal %T, want a protobuf message", v)
+}
+
+func marshalWire(m wire.Message) mem.BufferSlice {
+	size := m.Size()
+	if mem.IsBelowBufferPoolingThreshold(size) {
+		buf := make([]byte, size)
+		m.MarshalTo(buf)
+		return mem.BufferSlice{mem.SliceBuffer(buf)}
+	}
+	pool := mem.DefaultBufferPool()
+	buf := pool.Get(size)
+	m.MarshalTo(*buf)
+	return mem.BufferSlice{mem.NewBuffer(buf, pool)}
+}
+
+func marshalProto(m proto.Message) (mem.BufferSlice, error) {
+	size := proto.Size(m)
+	options := proto.MarshalOptions{UseCachedSize: true}
+	if mem.IsBelowBufferPoolingThreshold(size) {
+		buf, err := options.Marshal(m)
+		if err != nil {
+			return nil, err
+		}
+		return mem.BufferSlice{mem.SliceBuffer(buf)}, nil
+	}
+	pool := mem.DefaultBufferPool()
+	buf := pool.Get(size)
+	if _, err := options.MarshalAppend((*buf)[:0], m); err != nil {
+		pool.Put(buf)
+		return nil, err
+	}
+	return mem.BufferSlice{mem.NewBuffer(buf, pool)}, nil
+}
+
+// Unmarshal decodes into a request of this package, which then owns its bytes, or into any other
+// protobuf message.
+func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
+	switch m := v.(type) {
+	case rawRequest:
+		return m.unmarshal(data.Materialize())
+	case proto.Message:
+		buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
+		defer buf.Free()
+		return proto.Unmarshal(buf.ReadOnlyData(), m)
+	}
+	return fmt.Errorf("codec: cannot unmarshal into %T, want a protobuf message", v)
+}
