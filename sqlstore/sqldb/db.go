@@ -1,0 +1,193 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sqldb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+)
+
+// DB is an open database. Its methods may be called from any goroutine; the order
+// of Write calls is the order of commits.
+type DB struct {
+	opts    Options
+	created bool
+
+	// w is the writing connection, owned by the writer goroutine.
+	w       *conn
+	readers *readerPool
+
+	mu     sync.Mutex
+	wakeup chan struct{} // capacity 1: the writer has something to look at
+	room   sync.Cond     // of mu: the backlog shrank, or the DB ended
+
+	backlog      []*queued
+	backlogBytes int64
+	backlogRows  int
+	enqueued     uint64 // batches ever enqueued
+	committed    uint64 // of those, committed
+	waiters      []waiter
+	requests     []*request
+	deletes      []*deletion
+	vacuumAll    bool
+
+	closing bool
+	fatal   error // ends the writer; sticky
+	stats   Stats
+	done    chan struct{} // the writer has returned
+}
+
+// queued is a batch and its size, computed once.
+type queued struct {
+	batch *Batch
+	bytes int64
+}
+
+// waiter is told when the batches up to ticket are committed.
+type waiter struct {
+	ticket uint64
+	ch     chan error // capacity 1; nil: committed
+}
+
+// request asks the writer for a job on its connection.
+type request struct {
+	run  func() error
+	done chan error // capacity 1
+}
+
+func newDB(o Options, w *conn, created bool) *DB {
+	db := &DB{
+		opts:    o,
+		created: created,
+		w:       w,
+		readers: newReaderPool(o),
+		wakeup:  make(chan struct{}, 1),
+		done:    make(chan struct{}),
+	}
+	db.room.L = &db.mu
+	return db
+}
+
+// Created says that Open found no file and made one: what the log does not
+// reach back to is not in it.
+func (db *DB) Created() bool { return db.created }
+
+// Write enqueues a batch. It blocks while the backlog is over its bound. It
+// returns ErrClosed after Close, or the error that ended the writer; then, and
+// only then, the batch was not taken.
+func (db *DB) Write(b *Batch) error {
+	size := b.Size()
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	for db.backlogBytes > 0 && db.backlogBytes+size > db.opts.BacklogBytes && db.ended() == nil {
+		db.room.Wait()
+	}
+	if err := db.ended(); err != nil {
+		return err
+	}
+	db.backlog = append(db.backlog, &queued{batch: b, bytes: size})
+	db.backlogBytes += size
+	db.backlogRows += len(b.Rows)
+	db.enqueued++
+	db.wake()
+	return nil
+}
+
+// ended returns why nothing can be enqueued any more, nil if it can. Holds mu.
+func (db *DB) ended() error {
+	if db.fatal != nil {
+		return db.fatal
+	}
+	if db.closing {
+		return ErrClosed
+	}
+	return nil
+}
+
+// wake makes the writer look at its queues. It never blocks.
+func (db *DB) wake() {
+	select {
+	case db.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+// Flush returns when everything enqueued before is committed. While the disk
+// refuses writes it waits, and ctx's error comes with the disk's.
+func (db *DB) Flush(ctx context.Context) error {
+	db.mu.Lock()
+	if db.fatal != nil {
+		defer db.mu.Unlock()
+		return db.fatal
+	}
+	if db.committed == db.enqueued {
+		db.mu.Unlock()
+		return nil
+	}
+	w := waiter{ticket: db.enqueued, ch: make(chan error, 1)}
+	db.waiters = append(db.waiters, w)
+	db.wake()
+	db.mu.Unlock()
+	return db.await(ctx, w.ch)
+}
+
+// await waits for the writer's answer.
+func (db *DB) await(ctx context.Context, answer <-chan error) error {
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+	}
+	if cause := db.Stats().Err; cause != nil {
+		return fmt.Errorf("sqldb: %w: %w", ctx.Err(), cause)
+	}
+	return ctx.Err()
+}
+
+// do has the writer run a job between transactions and returns its error.
+func (db *DB) do(ctx context.Context, run func() error) error {
+	r := &request{run: run, done: make(chan error, 1)}
+	db.mu.Lock()
+	if err := db.ended(); err != nil {
+		db.mu.Unlock()
+		return err
+	}
+	db.requests = append(db.requests, r)
+	db.wake()
+	db.mu.Unlock()
+	return db.await(ctx, r.done)
+}
+
+// Close commits the backlog, copies the -wal file into the database file, removes
+// it, and closes the database. If ctx ends first the backlog is given up: the
+// database is then as after a crash, and ctx's error is returned.
+func (db *DB) Close(ctx context.Context) error {
+	flushErr := db.Flush(ctx)
+	db.mu.Lock()
+	if db.closing {
+		db.mu.Unlock()
+		<-db.done
+		return flushErr
+	}
+	db.closing = true
+	db.room.Broadcast()
+	db.wake()
+	db.mu.Unlock()
+	<-db.done
+	return errors.Join(flushErr, db.readers.close(), db.closeWriter())
+}
+
+// Stats returns a snapshot; it takes no lock of the database.
+func (db *DB) Stats() Stats {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	s := db.stats
+	s.BacklogBytes, s.BacklogRows = db.backlogBytes, db.backlogRows
+	if db.fatal != nil {
+		s.Err = db.fatal
+	}
+	return s
+}

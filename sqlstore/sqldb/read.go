@@ -1,0 +1,172 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sqldb
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"unsafe"
+)
+
+const rowColumns = "seq, revision, sub, key, create_revision, version, lease, value"
+
+// Bounds of one read transaction of Scan: a long one would keep the -wal file
+// from being started over.
+const (
+	scanPageRows  = 256
+	scanPageBytes = 1 << 20
+)
+
+// errPageFull ends a query whose page has reached its bounds.
+var errPageFull = errors.New("page is full")
+
+// rowOf makes a Row of rowColumns. Its byte slices are the driver's copies.
+func rowOf(cols []driver.Value) Row {
+	r := Row{
+		Seq: cols[0].(int64), Revision: cols[1].(int64), Sub: cols[2].(int64),
+		CreateRevision: cols[4].(int64), Version: cols[5].(int64), Lease: cols[6].(int64),
+	}
+	r.Key, _ = cols[3].([]byte)
+	switch v := cols[7].(type) {
+	case nil:
+		r.Tombstone = true
+	case []byte:
+		if r.Value = v; v == nil {
+			r.Value = []byte{}
+		}
+	}
+	return r
+}
+
+// Read looks rows up by their sequence numbers, best in ascending order, and
+// hands row seqs[i] to fn(i, row); the order of calls is not that of seqs. A row
+// that is not in the database is left out: it was compacted away or is not yet
+// committed. The rows are fn's to keep. fn's error ends the reading and is returned.
+func (db *DB) Read(ctx context.Context, seqs []int64, fn func(i int, r Row) error) error {
+	return db.readers.with(ctx, func(c *conn) error {
+		for i, seq := range seqs {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			err := c.each("SELECT "+rowColumns+" FROM history WHERE seq = ?", func(cols []driver.Value) error {
+				return fn(i, rowOf(cols))
+			}, seq)
+			if err != nil {
+				return checked(db.opts.Path, "read", err)
+			}
+		}
+		return nil
+	})
+}
+
+// Scan hands the rows from sequence number from on to fn, in order, everything
+// that was enqueued before the call included: it waits until that is committed.
+// It reads page by page and holds no transaction while fn runs. The rows are fn's to keep. fn's error ends the scan and is returned.
+func (db *DB) Scan(ctx context.Context, from int64, fn func(r Row) error) error {
+	if err := db.Flush(ctx); err != nil {
+		return err
+	}
+	page := make([]Row, 0, scanPageRows)
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		page = page[:0]
+		err := db.readers.with(ctx, func(c *conn) (err error) {
+			page, err = readPage(c, from, page)
+			return err
+		})
+		if err != nil {
+			return checked(db.opts.Path, "scan", err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		for _, r := range page {
+			if err := fn(r); err != nil {
+				return err
+			}
+		}
+		from = page[len(page)-1].Seq + 1
+	}
+}
+
+// readPage appends the next rows from sequence number from on, as many as the
+// bounds of a page allow.
+func readPage(c *conn, from int64, page []Row) ([]Row, error) {
+	size := 0
+	err := c.each("SELECT "+rowColumns+" FROM history WHERE seq >= ? ORDER BY seq", func(cols []driver.Value) error {
+		r := rowOf(cols)
+		page = append(page, r)
+		size += len(r.Key) + len(r.Value)
+		if len(page) >= scanPageRows || size >= scanPageBytes {
+			return errPageFull
+		}
+		return nil
+	}, from)
+	if errors.Is(err, errPageFull) {
+		err = nil
+	}
+	return page, err
+}
+
+// SeqOfRevision returns the first sequence number whose revision is at least
+// rev, and NextSeq if there is none. Like Scan it sees what was enqueued before.
+func (db *DB) SeqOfRevision(ctx context.Context, rev int64) (int64, error) {
+	if err := db.Flush(ctx); err != nil {
+		return 0, err
+	}
+	var seq int64
+	err := db.readers.with(ctx, func(c *conn) (err error) {
+		seq, err = seqOfRevision(c, rev)
+		return err
+	})
+	return seq, checked(db.opts.Path, "search", err)
+}
+
+// seqOfRevision searches the primary key: revisions grow with it. Compaction
+// leaves gaps, so it asks for the first row at or after the middle.
+func seqOfRevision(c *conn, rev int64) (int64, error) {
+	next, err := nextSeq(c)
+	if err != nil {
+		return 0, err
+	}
+	lo, hi := int64(1), next // the answer is in [lo, hi]
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		found, revision := next, int64(0)
+		err := c.each("SELECT seq, revision FROM history WHERE seq >= ? ORDER BY seq LIMIT 1", func(cols []driver.Value) error {
+			found, revision = cols[0].(int64), cols[1].(int64)
+			return nil
+		}, mid)
+		switch {
+		case err != nil:
+			return 0, err
+		case found < hi && revision < rev:
+			lo = found + 1
+		default:
+			hi = mid
+		}
+	}
+	// lo may be in a gap, or the search may have ended between two rows.
+	err = c.each("SELECT seq FROM history WHERE seq >= ? ORDER BY seq LIMIT 1", func(cols []driver.Value) error {
+		lo = cols[0].(int64)
+		return nil
+	}, lo)
+	return lo, err
+}
+
+// nextSeq returns 1 above the highest sequence number that the database ever held.
+func nextSeq(c *conn) (int64, error) {
+	stored, err := c.int("SELECT coalesce((SELECT value FROM setting WHERE name = ?), 1)", SettingNextSeq)
+	if err != nil {
+		return 0, err
+	}
+	highest, err := c.int("SELECT coalesce(max(seq), 0) FROM history")
+	return max(stored, highest+1), err
+}
+
+// stringOf views bytes, which nobody will change, as a string.
+func stringOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
