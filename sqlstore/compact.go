@@ -1,0 +1,181 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sqlstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"keelson.io/keelson/sqlstore/sqldb"
+)
+
+// compactor removes what a compaction made unreadable, in slices, beside
+// apply. The compacted revision itself is the log's matter: it is set by apply
+// and written with the entry. A crash leaves it above the finished one, and
+// the next start does the whole walk again, which finds what is left.
+type compactor struct {
+	wake chan struct{} // capacity 1
+	done chan struct{}
+
+	mu      sync.Mutex
+	target  int64 // revision to compact at; 0: nothing to do
+	waiting []compactionWaiter
+}
+
+type compactionWaiter struct {
+	revision int64
+	done     chan struct{}
+}
+
+// applyCompaction makes every revision below rev unreadable.
+func (s *Store) applyCompaction(rev int64) (*CompactionResult, error) {
+	switch {
+	case rev <= s.compactRev:
+		return nil, ErrCompacted
+	case rev > s.rev:
+		return nil, ErrFutureRevision
+	}
+	s.compactRev = rev
+	s.pins.dropBelow(rev)
+	s.batch.Settings = append(s.batch.Settings, sqldb.Setting{Name: sqldb.SettingCompactScheduled, Int: rev})
+	return &CompactionResult{Revision: s.rev, Done: s.compactor.request(rev)}, nil
+}
+
+// request asks for a compaction at rev; the channel is closed after it.
+func (c *compactor) request(rev int64) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.wake == nil {
+		c.wake = make(chan struct{}, 1)
+	}
+	c.target = max(c.target, rev)
+	done := make(chan struct{})
+	c.waiting = append(c.waiting, compactionWaiter{rev, done})
+	signal(c.wake)
+	return done
+}
+
+func (c *compactor) start(s *Store) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.wake == nil {
+		c.wake = make(chan struct{}, 1)
+	}
+	c.done = make(chan struct{})
+	go c.run(s)
+}
+
+func (c *compactor) wait() { <-c.done }
+
+func (c *compactor) run(s *Store) {
+	defer close(c.done)
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-c.wake:
+		}
+		c.mu.Lock()
+		rev := c.target
+		c.target = 0
+		c.mu.Unlock()
+		if rev == 0 {
+			continue
+		}
+		if err := s.compact(s.ctx, rev); err != nil {
+			if !errors.Is(err, context.Canceled) {
+				s.log.Error("compaction stopped; it is resumed at the next start or compaction",
+					zap.Int64("compact-revision", rev), zap.Error(err))
+			}
+			continue
+		}
+		c.finished(rev)
+	}
+}
+
+func (c *compactor) finished(rev int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	left := c.waiting[:0]
+	for _, w := range c.waiting {
+		if w.revision <= rev {
+			close(w.done)
+		} else {
+			left = append(left, w)
+		}
+	}
+	c.waiting = left
+}
+
+// compact walks the whole index once and deletes what rev leaves behind.
+func (s *Store) compact(ctx context.Context, rev int64) error {
+	start := s.opts.DB.Clock.Now()
+	total := 0
+	for cursor, more := "", true; more; {
+		var seqs []int64
+		seqs, cursor, more = s.compactSlice(cursor, rev)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if len(seqs) == 0 {
+			continue
+		}
+		if err := s.db.Delete(ctx, seqs); err != nil {
+			return err
+		}
+		total += len(seqs)
+	}
+	err := s.db.Write(&sqldb.Batch{Settings: []sqldb.Setting{{Name: sqldb.SettingCompactFinished, Int: rev}}})
+	if err != nil {
+		return err
+	}
+	s.stats.compacted.Add(int64(total))
+	s.log.Info("finished scheduled compaction", zap.Int64("compact-revision", rev),
+		zap.Duration("took", s.opts.DB.Clock.Now().Sub(start)), zap.Int("number-of-keys-compacted", total))
+	return nil
+}
+
+// compactSlice compacts up to Options.CompactionBatch keys from cursor on and
+// publishes the result. It returns the rows to delete and where to go on.
+func (s *Store) compactSlice(cursor string, rev int64) (seqs []int64, next string, more bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	type change struct{ from, to *entry }
+	var changes []change
+	visited := 0
+	s.tree.Ascend(cursor, "", func(key string, e *entry) bool {
+		if visited == s.opts.CompactionBatch {
+			next, more = key, true
+			return false
+		}
+		visited++
+		left, dropped := e.compacted(rev)
+		if len(dropped) == 0 {
+			return true
+		}
+		var bytes int64
+		for _, v := range dropped {
+			seqs = append(seqs, v.seq)
+			bytes += historyBytes(e.key, v)
+		}
+		size := int64(e.last().size)
+		s.opts.Observe(Change{Kind: ChangeCompact, Key: e.key, OldSize: size, NewSize: size, History: -bytes})
+		changes = append(changes, change{e, left})
+		return true
+	})
+	for _, c := range changes {
+		if c.to == nil {
+			s.tree.Delete(c.from.key)
+		} else {
+			s.tree.Set(c.to.key, c.to.liveness(), c.to)
+		}
+	}
+	if len(changes) > 0 {
+		s.publish()
+	}
+	return seqs, next, more
+}

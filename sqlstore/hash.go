@@ -1,0 +1,127 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sqlstore
+
+import (
+	"context"
+	"encoding/binary"
+	"hash/crc32"
+
+	"keelson.io/keelson/sqlstore/sqldb"
+	"keelson.io/keelson/sqlstore/wire"
+)
+
+// HashResult is a hash of the history. CompactRevision is the compacted
+// revision it was made at, Current the store's revision then.
+type HashResult struct {
+	Hash            uint32
+	CompactRevision int64
+	HashRevision    int64
+	Current         int64
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// HashKV returns the hash that an etcd member with the same log returns for
+// revision rev (0: the current one): CRC-32C over the bucket's name and, in
+// revision order, the bbolt key and the encoded KeyValue of every write up to
+// rev. Of the writes at or below the compacted revision only those count that
+// compaction at rev would keep, unless there are none at all, and a tombstone
+// at the compacted revision never does.
+// Errors: ErrCompacted, ErrFutureRevision, ctx's, or an error of the database.
+func (s *Store) HashKV(ctx context.Context, rev int64) (HashResult, error) {
+	for {
+		w := s.view.Load()
+		if rev > 0 && rev < w.compactRev {
+			return HashResult{}, ErrCompacted
+		}
+		if rev > w.rev {
+			return HashResult{}, ErrFutureRevision
+		}
+		at := rev
+		if at <= 0 {
+			at = w.rev
+		}
+		h := &kvHash{view: w, rev: at, nothingLive: w.count([]byte{0}, []byte{0}, at) == 0}
+		stale := false
+		err := s.db.View(ctx, func(v *sqldb.View) error {
+			// Rows go only after the compacted revision has moved: if it has
+			// not, this snapshot holds all that the view knows.
+			if stale = s.view.Load().compactRev != w.compactRev; stale {
+				return nil
+			}
+			h.sum = crc32.Update(0, castagnoli, []byte("key"))
+			return v.Scan(ctx, func(r sqldb.Row) error {
+				h.add(r)
+				return nil
+			})
+		})
+		if err != nil {
+			return HashResult{}, err
+		}
+		if !stale {
+			return HashResult{Hash: h.sum, CompactRevision: w.compactRev, HashRevision: at, Current: w.rev}, nil
+		}
+	}
+}
+
+// kvHash hashes rows as etcd hashes its key bucket.
+type kvHash struct {
+	view        *view
+	rev         int64
+	nothingLive bool // no key exists at rev
+	sum         uint32
+	buf         []byte
+}
+
+func (h *kvHash) add(r sqldb.Row) {
+	if r.Revision > h.rev || (r.Revision <= h.view.compactRev && !h.keeps(r)) {
+		return
+	}
+	b := binary.BigEndian.AppendUint64(h.buf[:0], uint64(r.Revision))
+	b = append(b, '_')
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Sub))
+	kv := wire.KeyValue{Key: r.Key}
+	if r.Tombstone {
+		b = append(b, 't')
+	} else {
+		kv.Value, kv.CreateRevision, kv.ModRevision = r.Value, r.CreateRevision, r.Revision
+		kv.Version, kv.Lease = r.Version, r.Lease
+	}
+	b = wire.AppendKeyValue(b, kv)
+	h.buf = b
+	h.sum = crc32.Update(h.sum, castagnoli, b)
+}
+
+// keeps decides about a row at or below the compacted revision.
+func (h *kvHash) keeps(r sqldb.Row) bool {
+	if r.Tombstone {
+		return false
+	}
+	e, ok := h.view.tree.Get(stringOf(r.Key))
+	if !ok {
+		return false
+	}
+	at := h.rev
+	if h.nothingLive {
+		at = h.view.compactRev
+	}
+	v := e.at(at)
+	return v != nil && v.seq == r.Seq
+}
+
+// Hash returns a hash of the whole history and its revision. It is for tests
+// of one node against itself; members are compared by HashKV.
+func (s *Store) Hash(ctx context.Context) (uint32, int64, error) {
+	w := s.view.Load()
+	h := &kvHash{view: &view{tree: w.tree, rev: w.rev, compactRev: -1}, rev: 1<<63 - 1}
+	h.sum = crc32.Update(0, castagnoli, []byte("key"))
+	err := s.db.View(ctx, func(v *sqldb.View) error {
+		return v.Scan(ctx, func(r sqldb.Row) error {
+			h.add(r)
+			return nil
+		})
+	})
+	return h.sum, w.rev, err
+}
