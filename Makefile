@@ -1,0 +1,39 @@
+# Copyright 2026 The keelson Authors
+# SPDX-License-Identifier: Apache-2.0
+
+GO ?= go
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the targets.
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 12
+
+.PHONY: run
+run: ## Run keelson alone: clients on 127.0.0.1:2379, data in ./default.keelson.
+	$(GO) run ./cmd/keelson
+
+.PHONY: demo
+demo: ## Run a Kubernetes control plane on keelson; everything of it in ./demo.keelson. DEMO_FLAGS adds flags.
+	@mkdir -p demo.keelson/bin
+	@cd test/e2e && $(GO) build -o ../../demo.keelson/bin/demo ./cmd/demo && exec ../../demo.keelson/bin/demo $(DEMO_FLAGS)
+
+.PHONY: test-e2e
+test-e2e: ## Test against a real control plane. The first run builds it, which takes minutes.
+	cd test/e2e && $(GO) test -timeout 40m ./...
+
+.PHONY: test
+test: test-unit test-processes test-bench test-e2e ## Run all tests, as continuous integration does.
+
+.PHONY: test-unit
+test-unit: ## Vet everything and test the packages under the race detector.
+	$(GO) vet ./...
+	$(GO) test -race -timeout 20m ./cmd/... ./etcdapi/... ./metrics/... ./raftlog/... ./registry/... ./sqlstore/...
+
+.PHONY: test-processes
+test-processes: ## Test server processes: conformance, model, etcdctl, crashes, and the rules of the source.
+	$(GO) test -timeout 40m ./test/...
+
+.PHONY: test-bench
+test-bench: ## Run each row of the benchmark once with tiny sizes.
+	cd bench && $(GO) test -timeout 20m ./...
