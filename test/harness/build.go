@@ -68,8 +68,8 @@ func HasKeelson() bool {
 	if err != nil {
 		return false
 	}
-	files, err := filepath.Glob(filepath.Join(root, "cmd", "keelson", "*.go"))
-	return err == nil && len(files) > 0
+	_, err = os.Stat(filepath.Join(root, "cmd", "keelson", "main.go"))
+	return err == nil
 }
 
 // Root returns the directory of the repository's go.mod.
