@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 )
 
 // TestKubectl does what a user does in the first hour with a cluster, in the
@@ -247,7 +248,10 @@ func storeKeys(t *testing.T) []string {
 // storeClient speaks to the datastore itself.
 func storeClient(t *testing.T) *clientv3.Client {
 	t.Helper()
-	client, err := clientv3.New(clientv3.Config{Endpoints: []string{env.cluster.Store().ClientURL()}})
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: []string{env.cluster.Store().ClientURL()},
+		Logger:    zap.NewNop(), // its retries are not news here
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,9 @@ const (
 	startTimeout = 3 * time.Minute // all programs up, on a busy machine
 	stepTimeout  = 2 * time.Minute // one step of a test
 	pollEvery    = 100 * time.Millisecond
+
+	// compactionEvery is short, so that history is compacted under the tests.
+	compactionEvery = 10 * time.Second
 )
 
 // env is what the tests share: one control plane, since starting it costs more
@@ -95,10 +98,11 @@ func startShared(ctx context.Context, dir string) error {
 	defer cancel()
 	env.kubectl = kubernetes.Kubectl
 	env.cluster, err = controlplane.Start(ctx, controlplane.Options{
-		Dir:         dir,
-		Store:       env.store,
-		StoreBinary: storeBinary,
-		Kubernetes:  kubernetes,
+		Dir:             dir,
+		Store:           env.store,
+		StoreBinary:     storeBinary,
+		Kubernetes:      kubernetes,
+		CompactionEvery: compactionEvery,
 	})
 	return err
 }

@@ -20,16 +20,21 @@ import (
 	"keelson.io/keelson/test/e2e/proc"
 )
 
-// Options say what to start and where. All fields but Nodes are required.
+// Options say what to start and where.
 type Options struct {
 	Dir         string // everything of the run; made absolute
 	Store       StoreKind
 	StoreBinary string
 	Kubernetes  binaries.Kubernetes
-	Nodes       int // fake nodes; 0: three
+
+	Nodes           int           // fake nodes; 0: three
+	CompactionEvery time.Duration // between two compactions by kube-apiserver; 0: five minutes, its default
 }
 
-const defaultNodes = 3
+const (
+	defaultNodes      = 3
+	defaultCompaction = 5 * time.Minute
+)
 
 // serviceRange is where Services get their addresses; its first one belongs to
 // the kubernetes Service. No packet is ever sent there.
@@ -59,6 +64,9 @@ func Start(ctx context.Context, opts Options) (_ *Cluster, err error) {
 	}
 	if opts.Nodes == 0 {
 		opts.Nodes = defaultNodes
+	}
+	if opts.CompactionEvery == 0 {
+		opts.CompactionEvery = defaultCompaction
 	}
 	if opts.Dir, err = filepath.Abs(opts.Dir); err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	c.server = fmt.Sprintf("https://127.0.0.1:%d", ports[0])
 	p, err := c.startComponent(apiServer, c.opts.Kubernetes.APIServer,
 		"--etcd-servers="+c.store.ClientURL(),
+		"--etcd-compaction-interval="+c.opts.CompactionEvery.String(),
 		"--bind-address=127.0.0.1",
 		"--advertise-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", ports[0]),

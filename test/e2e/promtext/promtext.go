@@ -4,24 +4,25 @@
 // Package promtext reads the few numbers that the programs here want from a
 // server's /metrics, in Prometheus' text format.
 //
-// Allowed imports: the standard library only.
+// Allowed imports: the standard library, and Prometheus' own parser.
 package promtext
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
-	"strings"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
-// Samples holds, by metric name, the sum over all of its label sets.
-type Samples map[string]float64
-
 // maxBytes bounds what is read of a server's answer.
-const maxBytes = 16 << 20
+const maxBytes = 64 << 20
+
+// Samples are the metrics of one reading, by name.
+type Samples map[string]*dto.MetricFamily
 
 // Fetch reads url, e.g. http://127.0.0.1:2379/metrics.
 func Fetch(ctx context.Context, url string) (Samples, error) {
@@ -37,36 +38,34 @@ func Fetch(ctx context.Context, url string) (Samples, error) {
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s: %s", url, resp.Status)
 	}
-	return Parse(io.LimitReader(resp.Body, maxBytes))
+	return Parse(resp.Body)
 }
 
-// Parse reads the text format. Comments and timestamps are skipped; a line that
-// has no value is an error.
+// Parse reads the text format.
 func Parse(r io.Reader) (Samples, error) {
-	samples := make(Samples)
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		line := strings.TrimSpace(lines.Text())
-		if line == "" || line[0] == '#' {
-			continue
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(io.LimitReader(r, maxBytes))
+}
+
+// Sum adds up the counters and gauges called name whose labels include all of
+// labels; 0 if there is none.
+func (s Samples) Sum(name string, labels map[string]string) float64 {
+	var sum float64
+	for _, metric := range s[name].GetMetric() {
+		if includes(metric.GetLabel(), labels) {
+			sum += metric.GetCounter().GetValue() + metric.GetGauge().GetValue() + metric.GetUntyped().GetValue()
 		}
-		name, rest := line, ""
-		if i := strings.IndexAny(line, "{ \t"); i >= 0 {
-			name, rest = line[:i], line[i:]
-		}
-		// A label's value may hold a brace, but no sample's value does.
-		if i := strings.LastIndexByte(rest, '}'); i >= 0 {
-			rest = rest[i+1:]
-		}
-		fields := strings.Fields(rest)
-		if len(fields) == 0 {
-			return nil, fmt.Errorf("no value in line %q", line)
-		}
-		value, err := strconv.ParseFloat(fields[0], 64)
-		if err != nil {
-			return nil, fmt.Errorf("line %q: %w", line, err)
-		}
-		samples[name] += value
 	}
-	return samples, lines.Err()
+	return sum
+}
+
+func includes(pairs []*dto.LabelPair, want map[string]string) bool {
+	found := 0
+	for _, pair := range pairs {
+		value, wanted := want[pair.GetName()]
+		if wanted && value == pair.GetValue() {
+			found++
+		}
+	}
+	return found == len(want)
 }

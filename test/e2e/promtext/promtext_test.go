@@ -4,36 +4,48 @@
 package promtext
 
 import (
-	"maps"
 	"strings"
 	"testing"
 )
 
-func TestParse(t *testing.T) {
+func TestSum(t *testing.T) {
+	const text = `# HELP puts_total puts
+# TYPE puts_total counter
+puts_total{code="ok",verb="put"} 2
+puts_total{code="ok",verb="del"} 3.5
+puts_total{code="bad",verb="put"} 10
+# TYPE size_bytes gauge
+size_bytes 2e+06
+plain 7 1700000000
+`
+	samples, err := Parse(strings.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct {
-		name, text string
-		want       Samples
-		wantErr    bool
+		name   string
+		labels map[string]string
+		want   float64
 	}{
-		{name: "empty", text: "", want: Samples{}},
-		{
-			name: "labels add up",
-			text: "# HELP puts_total puts\n# TYPE puts_total counter\nputs_total{range=\"a b\"} 2\nputs_total{range=\"}\"} 3.5\n",
-			want: Samples{"puts_total": 5.5},
-		},
-		{name: "plain, exponent, timestamp", text: "up 1\nsize 2e+06 1700000000\n\n", want: Samples{"up": 1, "size": 2e6}},
-		{name: "no value", text: "up\n", wantErr: true},
-		{name: "no value behind labels", text: "up{a=\"1\"}\n", wantErr: true},
-		{name: "not a number", text: "up yes\n", wantErr: true},
+		{"puts_total", nil, 15.5},
+		{"puts_total", map[string]string{"code": "ok"}, 5.5},
+		{"puts_total", map[string]string{"code": "bad", "verb": "put"}, 10},
+		{"puts_total", map[string]string{"code": "bad", "verb": "del"}, 0},
+		{"puts_total", map[string]string{"color": "red"}, 0},
+		{"size_bytes", nil, 2e6},
+		{"plain", nil, 7},
+		{"absent", nil, 0},
 	} {
-		t.Run(tc.name, func(t *testing.T) {
-			got, err := Parse(strings.NewReader(tc.text))
-			if (err != nil) != tc.wantErr {
-				t.Fatalf("error %v, want one: %v", err, tc.wantErr)
-			}
-			if !tc.wantErr && !maps.Equal(got, tc.want) {
-				t.Errorf("got %v, want %v", got, tc.want)
-			}
-		})
+		if got := samples.Sum(tc.name, tc.labels); got != tc.want {
+			t.Errorf("%s%v = %v, want %v", tc.name, tc.labels, got, tc.want)
+		}
+	}
+}
+
+func TestParseRejects(t *testing.T) {
+	for _, text := range []string{"up\n", "up yes\n", "up{a=\"1\"\n"} {
+		if samples, err := Parse(strings.NewReader(text)); err == nil {
+			t.Errorf("%q parsed as %v", text, samples)
+		}
 	}
 }

@@ -11,30 +11,41 @@ import (
 	"keelson.io/keelson/test/e2e/promtext"
 )
 
-// Metrics of the status line. The names are etcd's, so that they work with
-// either store.
-const (
-	metricRevision = "etcd_debugging_mvcc_current_revision"
-	metricKeys     = "etcd_debugging_mvcc_keys_total"
-	metricSize     = "etcd_mvcc_db_total_size_in_bytes"
-	metricWatchers = "etcd_debugging_mvcc_watcher_total"
-)
+// reading is what the status line tells of the store.
+type reading struct {
+	revision, keys, bytes, watchers float64
+}
+
+// fetchReading asks the store's /metrics. The names are etcd's, so that they
+// work with either store.
+func fetchReading(ctx context.Context, storeURL string) (reading, error) {
+	samples, err := promtext.Fetch(ctx, storeURL+"/metrics")
+	if err != nil {
+		return reading{}, err
+	}
+	return reading{
+		revision: samples.Sum("etcd_debugging_mvcc_current_revision", nil),
+		keys:     samples.Sum("etcd_debugging_mvcc_keys_total", nil),
+		bytes:    samples.Sum("etcd_mvcc_db_total_size_in_bytes", nil),
+		watchers: samples.Sum("etcd_debugging_mvcc_watcher_total", nil),
+	}, nil
+}
 
 // streamStatus prints a line at each interval until ctx is done.
 func streamStatus(ctx context.Context, storeURL string, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	var last promtext.Samples
+	var last *reading
 	for {
-		now, err := promtext.Fetch(ctx, storeURL+"/metrics")
+		now, err := fetchReading(ctx, storeURL)
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
 			fmt.Println("status:", err)
 		default:
-			fmt.Println(statusLine(time.Now(), last, now, every))
-			last = now
+			fmt.Println(statusLine(time.Now(), now, writesPerSecond(last, now, every)))
+			last = &now
 		}
 		select {
 		case <-ctx.Done():
@@ -44,13 +55,16 @@ func streamStatus(ctx context.Context, storeURL string, every time.Duration) {
 	}
 }
 
-// statusLine compares two readings that are elapsed apart; without a last one
-// it tells no rate. Each write transaction is one revision.
-func statusLine(at time.Time, last, now promtext.Samples, elapsed time.Duration) string {
-	rate := "-"
-	if last != nil {
-		rate = fmt.Sprintf("%.1f", (now[metricRevision]-last[metricRevision])/elapsed.Seconds())
+// writesPerSecond compares two readings that are elapsed apart: each write
+// transaction is one revision. Without a last reading there is no rate.
+func writesPerSecond(last *reading, now reading, elapsed time.Duration) string {
+	if last == nil {
+		return "-"
 	}
+	return fmt.Sprintf("%.1f", (now.revision-last.revision)/elapsed.Seconds())
+}
+
+func statusLine(at time.Time, r reading, rate string) string {
 	return fmt.Sprintf("%s  revision %.0f  objects %.0f  db %.1f MiB  watchers %.0f  writes/s %s",
-		at.Format(time.TimeOnly), now[metricRevision], now[metricKeys], now[metricSize]/(1<<20), now[metricWatchers], rate)
+		at.Format(time.TimeOnly), r.revision, r.keys, r.bytes/(1<<20), r.watchers, rate)
 }

@@ -4,25 +4,45 @@
 package main
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"time"
-
-	"keelson.io/keelson/test/e2e/promtext"
 )
 
 func TestStatusLine(t *testing.T) {
+	store := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/metrics" {
+			http.NotFound(w, r)
+			return
+		}
+		_, _ = w.Write([]byte(`# TYPE etcd_debugging_mvcc_current_revision gauge
+etcd_debugging_mvcc_current_revision 1100
+# TYPE etcd_debugging_mvcc_keys_total gauge
+etcd_debugging_mvcc_keys_total 345
+# TYPE etcd_mvcc_db_total_size_in_bytes gauge
+etcd_mvcc_db_total_size_in_bytes 3.145728e+06
+# TYPE etcd_debugging_mvcc_watcher_total gauge
+etcd_debugging_mvcc_watcher_total 128
+`))
+	}))
+	defer store.Close()
+	now, err := fetchReading(context.Background(), store.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
 	at := time.Date(2026, 11, 21, 9, 30, 5, 0, time.UTC)
-	now := promtext.Samples{metricRevision: 1100, metricKeys: 345, metricSize: 3 << 20, metricWatchers: 128}
 	for _, tc := range []struct {
 		name string
-		last promtext.Samples
+		last *reading
 		want string
 	}{
 		{"first", nil, "09:30:05  revision 1100  objects 345  db 3.0 MiB  watchers 128  writes/s -"},
-		{"later", promtext.Samples{metricRevision: 1000}, "09:30:05  revision 1100  objects 345  db 3.0 MiB  watchers 128  writes/s 20.0"},
+		{"later", &reading{revision: 1000}, "09:30:05  revision 1100  objects 345  db 3.0 MiB  watchers 128  writes/s 20.0"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := statusLine(at, tc.last, now, 5*time.Second); got != tc.want {
+			if got := statusLine(at, now, writesPerSecond(tc.last, now, 5*time.Second)); got != tc.want {
 				t.Errorf("got  %q\nwant %q", got, tc.want)
 			}
 		})
