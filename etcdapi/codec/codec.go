@@ -4,6 +4,7 @@
 package codec
 
 import (
+	"errors"
 	"fmt"
 	"unicode/utf8"
 
@@ -14,6 +15,12 @@ import (
 	"keelson.io/keelson/sqlstore/wire"
 )
 
+// scatterMin is the length in bytes from which on a response may be sent in parts that are not
+// copied. Smaller ones fit a pooled buffer well.
+const scatterMin = 64 << 10
+
+var errSize = errors.New("codec: message changed while it was marshaled")
+
 // Codec encodes and decodes every message of a server. It has no state; the zero value is ready.
 type Codec struct{}
 
@@ -22,7 +29,8 @@ var _ encoding.CodecV2 = Codec{}
 // Name is that of grpc's protobuf codec: clients must not see a difference.
 func (Codec) Name() string { return "proto" }
 
-// Marshal encodes a response of package wire, or any other protobuf message.
+// Marshal encodes a response of package wire, or any other protobuf message. A large response
+// refers to its key-values and events until it is sent, instead of copying them.
 func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch m := v.(type) {
 	case *wire.WatchResponse:
@@ -40,34 +48,43 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 
 func marshalWire(m wire.Message) mem.BufferSlice {
 	size := m.Size()
-	if mem.IsBelowBufferPoolingThreshold(size) {
+	switch {
+	case size <= smallSize:
+		small := new(smallBuffer)
+		m.MarshalTo(small.bytes[:size])
+		return small.one.slice(small.bytes[:size])
+	case mem.IsBelowBufferPoolingThreshold(size):
 		buf := make([]byte, size)
 		m.MarshalTo(buf)
-		return mem.BufferSlice{mem.SliceBuffer(buf)}
+		return new(oneBuffer).slice(buf)
+	case size >= scatterMin && wire.Shareable(m) >= size/2:
+		return bufferSlice(wire.Scatter(m))
 	}
-	pool := mem.DefaultBufferPool()
-	buf := pool.Get(size)
+	buf := buffers.Get(size)
 	m.MarshalTo(*buf)
-	return mem.BufferSlice{mem.NewBuffer(buf, pool)}
+	return mem.BufferSlice{mem.NewBuffer(buf, &buffers)}
 }
 
 func marshalProto(m proto.Message) (mem.BufferSlice, error) {
 	size := proto.Size(m)
 	options := proto.MarshalOptions{UseCachedSize: true}
 	if mem.IsBelowBufferPoolingThreshold(size) {
-		buf, err := options.Marshal(m)
+		data, err := options.Marshal(m)
 		if err != nil {
 			return nil, err
 		}
-		return mem.BufferSlice{mem.SliceBuffer(buf)}, nil
+		return new(oneBuffer).slice(data), nil
 	}
-	pool := mem.DefaultBufferPool()
-	buf := pool.Get(size)
-	if _, err := options.MarshalAppend((*buf)[:0], m); err != nil {
-		pool.Put(buf)
+	buf := buffers.Get(size)
+	data, err := options.MarshalAppend((*buf)[:0], m)
+	if err == nil && len(data) != size {
+		err = errSize // and the rest of the buffer may be another response's
+	}
+	if err != nil {
+		buffers.Put(buf)
 		return nil, err
 	}
-	return mem.BufferSlice{mem.NewBuffer(buf, pool)}, nil
+	return mem.BufferSlice{mem.NewBuffer(buf, &buffers)}, nil
 }
 
 // Unmarshal decodes into a request of this package, which then owns its bytes, or into any other
@@ -75,7 +92,7 @@ func marshalProto(m proto.Message) (mem.BufferSlice, error) {
 func (Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	switch m := v.(type) {
 	case rawRequest:
-		return m.unmarshal(data.Materialize())
+		return m.unmarshal(data)
 	case proto.Message:
 		buf := data.MaterializeToBuffer(mem.DefaultBufferPool())
 		defer buf.Free()

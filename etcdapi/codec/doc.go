@@ -14,9 +14,10 @@
 //
 //   - The bytes on the wire are those of etcd's generated code, in both directions.
 //   - A request of this package owns its bytes, and its fields alias them. They are never from a
-//     pool, so they may live on as a part of a raft entry.
-//   - Encoded responses lie in pooled buffers that grpc returns when they are sent. The buffers
-//     that they are built from (encoded key-values) are copied, once, and not referred to later.
+//     pool, so they may live on as a part of a raft entry, which is built around them (Put.Entry).
+//   - An encoded response is one allocation if it is small, else it lies in a pooled buffer that
+//     grpc returns when it is sent. Of a large response, long key-values and events are not copied
+//     but referred to until then: encoded key-values and events must never change.
 //
 // # Imports
 //

@@ -4,6 +4,7 @@
 package wire
 
 import (
+	"encoding/binary"
 	"slices"
 	"unicode/utf8"
 
@@ -31,19 +32,20 @@ const (
 	KindDowngradeInfoSet     Kind = 1302
 )
 
-const (
-	headerField = 100 // InternalRaftRequest.header
+const headerField = 100 // InternalRaftRequest.header
 
-	// entryOverhead bounds what AppendInternal adds to the raw request: two tags of two bytes, the
-	// request's length, the header's length, and the id with its tag.
-	entryOverhead = 2 + 2 + 10 + 1 + 1 + 10
+// The room, in bytes, that an entry takes before and after its request (see WrapInternal): a tag of
+// one or two bytes and the request's length; the header's tag, length, and the id with its tag.
+const (
+	EntryHeadroom = 2 + 5
+	EntryTailroom = 2 + 1 + 1 + 10
 )
 
 // AppendInternal appends the entry that proposes a request: an InternalRaftRequest with
 // Header{ID: id} around raw, the bytes of the request message that k names, as they came from the
 // client. If raw is in canonical form, so is the entry: it equals what proto.Marshal gives.
 func AppendInternal(dst []byte, id uint64, k Kind, raw []byte) []byte {
-	dst = slices.Grow(dst, len(raw)+entryOverhead)
+	dst = slices.Grow(dst, EntryHeadroom+len(raw)+EntryTailroom)
 	if k > headerField {
 		dst = appendEntryHeader(dst, id)
 	}
@@ -53,6 +55,21 @@ func AppendInternal(dst []byte, id uint64, k Kind, raw []byte) []byte {
 		dst = appendEntryHeader(dst, id)
 	}
 	return dst
+}
+
+// WrapInternal is AppendInternal for a request that already lies where its entry will: buf is
+// EntryHeadroom bytes, the request, and EntryTailroom bytes. The entry is a view into buf; the
+// request's bytes stay as they are. It is for the kinds whose field number is less than 16.
+func WrapInternal(buf []byte, id uint64, k Kind) []byte {
+	if k >= 16 {
+		panic("wire: kind's tag takes more than a byte")
+	}
+	end := len(buf) - EntryTailroom
+	size := uint64(end - EntryHeadroom)
+	start := EntryHeadroom - 1 - protowire.SizeVarint(size)
+	buf[start] = byte(k)<<3 | lenType
+	binary.PutUvarint(buf[start+1:], size)
+	return appendEntryHeader(buf[start:end], id)
 }
 
 func appendEntryHeader(dst []byte, id uint64) []byte {

@@ -42,6 +42,15 @@ func TestEntriesEqualProtobufs(t *testing.T) {
 			if got := wire.AppendInternal([]byte("before"), id, r.kind, raw); !bytes.Equal(got, append([]byte("before"), want...)) {
 				t.Errorf("kind %d id %d: entry %x, want %x", r.kind, id, got, want)
 			}
+			if r.kind < 16 {
+				room := bytes.Join([][]byte{make([]byte, wire.EntryHeadroom), raw, make([]byte, wire.EntryTailroom)}, nil)
+				if got := wire.WrapInternal(room, id, r.kind); !bytes.Equal(got, want) {
+					t.Errorf("kind %d id %d: wrapped %x, want %x", r.kind, id, got, want)
+				}
+				if got := room[wire.EntryHeadroom : wire.EntryHeadroom+len(raw)]; !bytes.Equal(got, raw) {
+					t.Errorf("kind %d id %d: request became %x", r.kind, id, got)
+				}
+			}
 			var m pb.InternalRaftRequest
 			if err := wire.UnmarshalInternal(want, &m); err != nil || !proto.Equal(&m, r.entry) {
 				t.Errorf("kind %d id %d: decoded %v (%v), want %v", r.kind, id, &m, err, r.entry)

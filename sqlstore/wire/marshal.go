@@ -15,7 +15,17 @@ import (
 type backward struct {
 	buf []byte
 	pos int // everything from here on is written
+
+	// With parts, encoded messages of at least MinShared bytes are not copied into buf but put
+	// among the parts, from the last to the first.
+	parts       [][]byte
+	free        int // parts[free:] are in use
+	cut         int // buf[cut:] is a part already, or several
+	sharedBytes int // the length of all parts that are not in buf
 }
+
+// written returns the length of everything that was written up to now.
+func (w *backward) written() int { return len(w.buf) - w.pos + w.sharedBytes }
 
 func (w *backward) varint(v uint64) {
 	if v < 0x80 {
@@ -50,10 +60,29 @@ func (w *backward) bool(field byte, v bool) {
 
 // message writes an encoded message as a field.
 func (w *backward) message(field byte, m []byte) {
-	w.pos -= len(m)
-	copy(w.buf[w.pos:], m)
+	if w.parts != nil && len(m) >= MinShared {
+		w.flush()
+		w.part(m)
+		w.sharedBytes += len(m)
+	} else {
+		w.pos -= len(m)
+		copy(w.buf[w.pos:], m)
+	}
 	w.varint(uint64(len(m)))
 	w.byte(field<<3 | lenType)
+}
+
+// flush makes a part of what was written into buf since the last one.
+func (w *backward) flush() {
+	if w.pos < w.cut {
+		w.part(w.buf[w.pos:w.cut])
+		w.cut = w.pos
+	}
+}
+
+func (w *backward) part(data []byte) {
+	w.free--
+	w.parts[w.free] = data
 }
 
 // list writes encoded messages as a repeated field.
@@ -63,19 +92,19 @@ func (w *backward) list(field byte, messages [][]byte) {
 	}
 }
 
-// close turns what was written since the position was end into a message field.
-func (w *backward) close(field byte, end int) {
-	w.varint(uint64(end - w.pos))
+// close turns into a message field what was written since written() returned mark.
+func (w *backward) close(field byte, mark int) {
+	w.varint(uint64(w.written() - mark))
 	w.byte(field<<3 | lenType)
 }
 
 func (w *backward) header(h *Header) {
-	end := w.pos
+	mark := w.written()
 	w.int64(4, int64(h.RaftTerm))
 	w.int64(3, h.Revision)
 	w.int64(2, int64(h.MemberID))
 	w.int64(1, int64(h.ClusterID))
-	w.close(1, end)
+	w.close(1, mark)
 }
 
 func (w *backward) rangeResponse(m *RangeResponse) {
@@ -104,82 +133,42 @@ func (w *backward) deleteRangeResponse(m *DeleteRangeResponse) {
 
 func (w *backward) txnResponse(m *TxnResponse) {
 	for i := len(m.Responses) - 1; i >= 0; i-- {
-		end := w.pos
+		mark := w.written()
 		w.responseOp(&m.Responses[i])
-		w.close(3, end)
+		w.close(3, mark)
 	}
 	w.bool(2, m.Succeeded)
 	w.header(&m.Header)
 }
 
 func (w *backward) responseOp(m *ResponseOp) {
-	end := w.pos
+	mark := w.written()
 	switch {
 	case m.Range != nil:
 		w.rangeResponse(m.Range)
-		w.close(1, end)
+		w.close(1, mark)
 	case m.Put != nil:
 		w.putResponse(m.Put)
-		w.close(2, end)
+		w.close(2, mark)
 	case m.DeleteRange != nil:
 		w.deleteRangeResponse(m.DeleteRange)
-		w.close(3, end)
+		w.close(3, mark)
 	case m.Txn != nil:
 		w.txnResponse(m.Txn)
-		w.close(4, end)
+		w.close(4, mark)
 	}
 }
 
-// finish checks that the message filled its buffer: anything else is a Size that disagrees with
-// what was written, or a message that changed in between.
-func (w *backward) finish() {
-	if w.pos != 0 {
-		panic("wire: message does not fill its buffer")
-	}
-}
-
-// MarshalTo implements Message.
-func (m *RangeResponse) MarshalTo(buf []byte) {
-	w := backward{buf, len(buf)}
-	w.rangeResponse(m)
-	w.finish()
-}
-
-// MarshalTo implements Message.
-func (m *PutResponse) MarshalTo(buf []byte) {
-	w := backward{buf, len(buf)}
-	w.putResponse(m)
-	w.finish()
-}
-
-// MarshalTo implements Message.
-func (m *DeleteRangeResponse) MarshalTo(buf []byte) {
-	w := backward{buf, len(buf)}
-	w.deleteRangeResponse(m)
-	w.finish()
-}
-
-// MarshalTo implements Message.
-func (m *TxnResponse) MarshalTo(buf []byte) {
-	w := backward{buf, len(buf)}
-	w.txnResponse(m)
-	w.finish()
-}
-
-// MarshalTo implements Message.
-func (m *RangeStreamResponse) MarshalTo(buf []byte) {
-	w := backward{buf, len(buf)}
+func (w *backward) rangeStreamResponse(m *RangeStreamResponse) {
+	mark := w.written()
 	w.rangeWithoutHeader(&m.Range)
 	if m.HasHeader {
 		w.header(&m.Range.Header)
 	}
-	w.close(1, len(buf))
-	w.finish()
+	w.close(1, mark)
 }
 
-// MarshalTo implements Message.
-func (m *WatchResponse) MarshalTo(buf []byte) {
-	w := backward{buf, len(buf)}
+func (w *backward) watchResponse(m *WatchResponse) {
 	w.list(11, m.Events)
 	w.bool(7, m.Fragment)
 	if m.CancelReason != "" {
@@ -193,5 +182,12 @@ func (m *WatchResponse) MarshalTo(buf []byte) {
 	w.bool(3, m.Created)
 	w.int64(2, m.WatchID)
 	w.header(&m.Header)
-	w.finish()
+}
+
+// finish checks that the message filled its buffer: anything else is a Size that disagrees with
+// what was written, or a message that changed in between.
+func (w *backward) finish() {
+	if w.pos != 0 {
+		panic("wire: message does not fill its buffer")
+	}
 }

@@ -3,23 +3,7 @@
 
 package wire
 
-import (
-	"slices"
-
-	"google.golang.org/protobuf/encoding/protowire"
-)
-
-// Message is a response of this package. Size walks over it once, MarshalTo once more; neither
-// allocates.
-type Message interface {
-	// Size returns the encoding's length in bytes.
-	Size() int
-	// MarshalTo writes the encoding into buf, which must be exactly Size() bytes long. It panics
-	// if the message does not fit.
-	MarshalTo(buf []byte)
-	// AppendTo appends the encoding to dst.
-	AppendTo(dst []byte) []byte
-}
+import "google.golang.org/protobuf/encoding/protowire"
 
 // Header is a ResponseHeader. It is a part of every response, even if it is all zero.
 type Header struct {
@@ -84,31 +68,6 @@ type WatchResponse struct {
 	CancelReason                string
 	Events                      [][]byte
 }
-
-func appendTo(dst []byte, m Message) []byte {
-	n, size := len(dst), m.Size()
-	dst = slices.Grow(dst, size)[:n+size]
-	m.MarshalTo(dst[n:])
-	return dst
-}
-
-// AppendTo implements Message.
-func (m *RangeResponse) AppendTo(dst []byte) []byte { return appendTo(dst, m) }
-
-// AppendTo implements Message.
-func (m *PutResponse) AppendTo(dst []byte) []byte { return appendTo(dst, m) }
-
-// AppendTo implements Message.
-func (m *DeleteRangeResponse) AppendTo(dst []byte) []byte { return appendTo(dst, m) }
-
-// AppendTo implements Message.
-func (m *TxnResponse) AppendTo(dst []byte) []byte { return appendTo(dst, m) }
-
-// AppendTo implements Message.
-func (m *RangeStreamResponse) AppendTo(dst []byte) []byte { return appendTo(dst, m) }
-
-// AppendTo implements Message.
-func (m *WatchResponse) AppendTo(dst []byte) []byte { return appendTo(dst, m) }
 
 func (h *Header) size() int {
 	return sizeInt64(int64(h.ClusterID)) + sizeInt64(int64(h.MemberID)) + sizeInt64(h.Revision) +

@@ -83,6 +83,19 @@ func checkEncoding(t rapid.TB, m wire.Message, want proto.Message) {
 	if got := m.AppendTo([]byte("before")); !bytes.Equal(got, append([]byte("before"), data...)) {
 		t.Fatalf("encoded\n%x\nwant\n%x", got[len("before"):], data)
 	}
+	shared := 0
+	parts := wire.Scatter(m)
+	for _, part := range parts {
+		if len(part) >= wire.MinShared {
+			shared += len(part)
+		}
+	}
+	if got := bytes.Join(parts, nil); !bytes.Equal(got, data) {
+		t.Fatalf("scattered\n%x\nwant\n%x", got, data)
+	}
+	if shareable := wire.Shareable(m); shareable > shared {
+		t.Fatalf("%d bytes could be shared, parts have %d", shareable, shared)
+	}
 }
 
 func TestResponsesEqualProtobufs(t *testing.T) {
