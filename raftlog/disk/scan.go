@@ -1,0 +1,244 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// segment is a file of the log.
+type segment struct {
+	path string
+	// seq numbers segments without gaps; index is the first entry that may be in this one.
+	seq, index uint64
+}
+
+// segments lists the log's files, oldest first.
+func segments(dir string) ([]segment, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list write-ahead log: %w", err)
+	}
+	var all []segment
+	for _, f := range files {
+		var s segment
+		if n, err := fmt.Sscanf(f.Name(), "%016x-%016x.wal", &s.seq, &s.index); n != 2 || err != nil {
+			continue
+		}
+		if f.Name() != fmt.Sprintf("%016x-%016x.wal", s.seq, s.index) {
+			continue
+		}
+		s.path = filepath.Join(dir, f.Name())
+		all = append(all, s)
+	}
+	slices.SortFunc(all, func(a, b segment) int {
+		if a.seq < b.seq {
+			return -1
+		}
+		return 1
+	})
+	return all, nil
+}
+
+// ReadIdentity returns whom the log in dir belongs to, or false if there is no log. It changes nothing and
+// needs no lock.
+func ReadIdentity(dir string) (Identity, bool, error) {
+	all, err := segments(dir)
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(all) == 0 {
+		return Identity{}, false, nil
+	}
+	if err != nil {
+		return Identity{}, false, err
+	}
+	path := all[len(all)-1].path
+	b, err := readHead(path)
+	if err != nil {
+		return Identity{}, false, err
+	}
+	// Every segment begins with the running checksum and the metadata.
+	for off := int64(0); ; {
+		r, end, err := frameAt(b, off)
+		if err != nil || end == 0 {
+			return Identity{}, false, &CorruptError{Path: path, Offset: off, Reason: "no metadata at the beginning"}
+		}
+		if r.kind == recordMetadata {
+			id, err := decodeIdentity(r.data)
+			if err != nil {
+				return id, false, &CorruptError{Path: path, Offset: off, Reason: err.Error()}
+			}
+			return id, true, nil
+		}
+		off = end
+	}
+}
+
+// headBytes is enough for a segment's first records.
+const headBytes = 4096
+
+func readHead(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("read write-ahead log: %w", err)
+	}
+	b := make([]byte, headBytes)
+	n, err := f.ReadAt(b, 0)
+	if n == 0 && err != nil {
+		return nil, errors.Join(fmt.Errorf("read write-ahead log %s: %w", path, err), f.Close())
+	}
+	return b[:n], f.Close()
+}
+
+func decodeIdentity(metadata []byte) (Identity, error) {
+	var m etcdserverpb.Metadata
+	if err := proto.Unmarshal(metadata, &m); err != nil {
+		return Identity{}, fmt.Errorf("metadata: %w", err)
+	}
+	if m.GetNodeID() == 0 {
+		return Identity{}, errors.New("metadata names no member")
+	}
+	return Identity{MemberID: m.GetNodeID(), ClusterID: m.GetClusterID()}, nil
+}
+
+// segmentScan is what one segment holds.
+type segmentScan struct {
+	begin, end uint32 // running checksum before and after
+	snapshots  []*walpb.Snapshot
+	entry      []byte // the last, encoded; nil if there is none
+	good       int64  // bytes that are whole and right
+	fault      error  // what is wrong with the record at good; nil: the segment ends there
+}
+
+// scanSegment reads the segment in b until its end or the first record that is not right.
+func scanSegment(b []byte) (*segmentScan, error) {
+	s := new(segmentScan)
+	crc := uint32(0)
+	for {
+		r, end, err := frameAt(b, s.good)
+		if err != nil || end == 0 {
+			s.end, s.fault = crc, err
+			return s, nil
+		}
+		if r.kind == recordCRC {
+			// The first is what the segment before ended with; it is compared with that.
+			if s.good == 0 {
+				s.begin = r.crc
+			} else if r.crc != crc {
+				s.fault = errors.New("checksum does not match")
+				return s, nil
+			}
+			crc = r.crc
+		} else if crc = crc32.Update(crc, castagnoli, r.data); crc != r.crc {
+			s.fault = errors.New("checksum does not match")
+			return s, nil
+		}
+		if err := s.note(r); err != nil {
+			return nil, err
+		}
+		s.good = end
+	}
+}
+
+// note keeps what is to be known of a record. An error means that it was written wrong, not that it was damaged.
+func (s *segmentScan) note(r record) error {
+	switch r.kind {
+	case recordSnapshot:
+		snapshot := new(walpb.Snapshot)
+		if err := proto.Unmarshal(r.data, snapshot); err != nil {
+			return fmt.Errorf("snapshot record at byte offset %d: %w", s.good, err)
+		}
+		s.snapshots = append(s.snapshots, snapshot)
+	case recordEntry:
+		s.entry = r.data
+	}
+	return nil
+}
+
+// tear is a torn end: the rest of the file after off was never written whole.
+type tear struct {
+	path string
+	off  int64
+	// zero says that the rest begins as preallocated space does; opening the log clears it.
+	zero bool
+}
+
+// scanned is where to open a log.
+type scanned struct {
+	start *walpb.Snapshot
+	tear  *tear
+}
+
+// scan checks the log in dir from its end back to the newest snapshot that is not newer than applied, which is
+// where it can be opened. It changes nothing.
+func scan(dir string, applied uint64) (*scanned, error) {
+	all, err := segments(dir)
+	if err != nil {
+		return nil, err
+	}
+	result := new(scanned)
+	var next *segmentScan
+	var snapshots []*walpb.Snapshot
+	var first uint64
+	for i := len(all) - 1; i >= 0; i-- {
+		if i+1 < len(all) && all[i+1].seq != all[i].seq+1 {
+			break
+		}
+		b, err := os.ReadFile(all[i].path)
+		if err != nil {
+			return nil, fmt.Errorf("read write-ahead log: %w", err)
+		}
+		s, err := scanSegment(b)
+		if err != nil {
+			return nil, fmt.Errorf("write-ahead log %s: %w", all[i].path, err)
+		}
+		if i == len(all)-1 {
+			result.tear, err = findTear(all[i].path, b, s)
+		} else {
+			err = checkWhole(all[i].path, b, s, next)
+		}
+		if err != nil {
+			return nil, err
+		}
+		first = all[i].index
+		snapshots = append(s.snapshots, snapshots...)
+		result.start = newestSnapshot(snapshots, applied)
+		if result.start != nil && first <= result.start.GetIndex() {
+			return result, nil
+		}
+		next = s
+	}
+	return nil, &GapError{Applied: applied, First: first}
+}
+
+// newestSnapshot returns the newest snapshot up to an index, nil if there is none.
+func newestSnapshot(snapshots []*walpb.Snapshot, upTo uint64) *walpb.Snapshot {
+	for i := len(snapshots) - 1; i >= 0; i-- {
+		if snapshots[i].GetIndex() <= upTo {
+			return snapshots[i]
+		}
+	}
+	return nil
+}
+
+// checkWhole checks a segment that others follow: it was synced before the next one began.
+func checkWhole(path string, b []byte, s, next *segmentScan) error {
+	if s.fault != nil {
+		return &CorruptError{Path: path, Offset: s.good, Reason: s.fault.Error()}
+	}
+	if !isZero(b[s.good:]) {
+		return &CorruptError{Path: path, Offset: s.good, Reason: "content after the end"}
+	}
+	if s.end != next.begin {
+		return &CorruptError{Path: path, Offset: s.good, Reason: "the next segment does not continue this one"}
+	}
+	return nil
+}

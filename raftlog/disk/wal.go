@@ -1,0 +1,288 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package disk
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+)
+
+// Options says where a log lives and how many of its files are kept.
+type Options struct {
+	// WALDir holds the segments, SnapDir the .snap files.
+	WALDir, SnapDir string
+	// MaxWALs and MaxSnapshots are the number of files kept at least; negative: all.
+	MaxWALs, MaxSnapshots int
+	// UnsafeNoFsync leaves out syncing.
+	UnsafeNoFsync bool
+	Logger        *zap.Logger
+}
+
+// WAL keeps a log in etcd's files by etcd's packages. See package raftlog's Storage for its contract.
+type WAL struct {
+	opts Options
+	log  *zap.Logger
+	snap *snap.Snapshotter
+
+	mu     sync.Mutex
+	wal    *wal.WAL
+	broken bool // wal took a part of a write that failed; Reopen must come first
+	saved  position
+	// again is the state to repeat with the next Save: the wal package forgets it when it is opened and
+	// would begin the next segment without it.
+	again *raftpb.HardState
+}
+
+// position is what has been saved for certain.
+type position struct {
+	identity    Identity
+	start       *walpb.Snapshot // where the log was opened; entries before it are not looked at
+	index, term uint64          // of the last entry
+	state       *raftpb.HardState
+}
+
+// New returns a log that is not open. Nothing is touched before Open.
+func New(opts Options) *WAL {
+	if opts.Logger == nil {
+		opts.Logger = zap.NewNop()
+	}
+	return &WAL{opts: opts, log: opts.Logger, snap: snap.New(opts.Logger, opts.SnapDir)}
+}
+
+// Identity returns whom the log belongs to, or false if there is none. It changes nothing.
+func (w *WAL) Identity() (Identity, bool, error) {
+	return ReadIdentity(w.opts.WALDir)
+}
+
+// Open takes hold of the log and reads it from the newest snapshot not newer than applied, or creates it. A
+// zero id takes a log whoever it belongs to. A torn end, which only a crash leaves, is cut off; the bytes are
+// kept beside it as .broken.
+func (w *WAL) Open(id Identity, applied uint64) (*Recovered, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := os.MkdirAll(w.opts.SnapDir, fileutil.PrivateDirMode); err != nil {
+		return nil, fmt.Errorf("create snapshot directory: %w", err)
+	}
+	if !wal.Exist(w.opts.WALDir) {
+		return w.create(id)
+	}
+	found, _, err := ReadIdentity(w.opts.WALDir)
+	if err != nil {
+		return nil, err
+	}
+	if id != (Identity{}) && id != found {
+		return nil, &IdentityError{Path: w.opts.WALDir, Want: id, Got: found}
+	}
+	s, err := scan(w.opts.WALDir, applied)
+	if err != nil {
+		return nil, err
+	}
+	if s.tear != nil {
+		if err := w.cutTail(s.tear); err != nil {
+			return nil, err
+		}
+	}
+	rec, err := w.openAt(s.start)
+	if err != nil {
+		return nil, err
+	}
+	w.notePosition(rec)
+	w.saved.start = s.start
+	return rec, nil
+}
+
+func (w *WAL) create(id Identity) (*Recovered, error) {
+	if err := os.MkdirAll(filepath.Dir(w.opts.WALDir), fileutil.PrivateDirMode); err != nil {
+		return nil, fmt.Errorf("create write-ahead log: %w", err)
+	}
+	metadata, err := proto.Marshal(&etcdserverpb.Metadata{NodeID: new(id.MemberID), ClusterID: new(id.ClusterID)})
+	if err != nil {
+		return nil, fmt.Errorf("encode identity: %w", err)
+	}
+	w.wal, err = wal.Create(w.log, w.opts.WALDir, metadata)
+	if err != nil {
+		return nil, fmt.Errorf("create write-ahead log in %s: %w", w.opts.WALDir, err)
+	}
+	if w.opts.UnsafeNoFsync {
+		w.wal.SetUnsafeNoFsync()
+	}
+	rec := &Recovered{Identity: id, Snapshot: new(raftpb.SnapshotMetadata), HardState: new(raftpb.HardState)}
+	w.notePosition(rec)
+	w.saved.start = new(walpb.Snapshot)
+	return rec, nil
+}
+
+// openAt opens the segments from start on for writing and reads them.
+func (w *WAL) openAt(start *walpb.Snapshot) (*Recovered, error) {
+	opened, err := wal.Open(w.log, w.opts.WALDir, start)
+	if err != nil {
+		return nil, w.openError(err)
+	}
+	if w.opts.UnsafeNoFsync {
+		opened.SetUnsafeNoFsync()
+	}
+	metadata, state, entries, err := opened.ReadAll()
+	if err != nil {
+		return nil, errors.Join(w.openError(err), opened.Close())
+	}
+	id, err := decodeIdentity(metadata)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("write-ahead log %s: %w", w.opts.WALDir, err), opened.Close())
+	}
+	w.wal = opened
+	return &Recovered{
+		Identity: id,
+		Snapshot: &raftpb.SnapshotMetadata{
+			Index: new(start.GetIndex()), Term: new(start.GetTerm()), ConfState: start.GetConfState(),
+		},
+		HardState: state,
+		Entries:   entries,
+	}, nil
+}
+
+func (w *WAL) openError(err error) error {
+	if errors.Is(err, fileutil.ErrLocked) {
+		return fmt.Errorf("write-ahead log %s: %w", w.opts.WALDir, ErrHeld)
+	}
+	return fmt.Errorf("read write-ahead log %s: %w", w.opts.WALDir, err)
+}
+
+// notePosition notes what an opened log holds.
+func (w *WAL) notePosition(rec *Recovered) {
+	w.saved.identity = rec.Identity
+	w.saved.index, w.saved.term = rec.Snapshot.GetIndex(), rec.Snapshot.GetTerm()
+	if n := len(rec.Entries); n > 0 {
+		w.saved.index, w.saved.term = rec.Entries[n-1].GetIndex(), rec.Entries[n-1].GetTerm()
+	}
+	w.saved.state, w.again = rec.HardState, rec.HardState
+}
+
+// Save appends entries and then state and returns when they are durable.
+func (w *WAL) Save(state *raftpb.HardState, entries []*raftpb.Entry) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.save(state, entries)
+}
+
+func (w *WAL) save(state *raftpb.HardState, entries []*raftpb.Entry) error {
+	if w.broken {
+		return fmt.Errorf("write-ahead log: an earlier write failed: %w", ErrNotSaved)
+	}
+	if raft.IsEmptyHardState(state) {
+		state = w.again
+	}
+	if err := w.wal.Save(state, entries); err != nil {
+		return w.writeFailed(err)
+	}
+	w.again = nil
+	if !raft.IsEmptyHardState(state) {
+		w.saved.state = state
+	}
+	if n := len(entries); n > 0 {
+		w.saved.index, w.saved.term = entries[n-1].GetIndex(), entries[n-1].GetTerm()
+	}
+	return nil
+}
+
+// writeFailed tells failures that may pass from those that may not. A sync that fails, other than for want of
+// space, is final: the kernel may have dropped what it could not write and will not say so again.
+func (w *WAL) writeFailed(err error) error {
+	w.broken = true
+	var pathErr *fs.PathError
+	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+	if full || errors.Is(err, syscall.EIO) && errors.As(err, &pathErr) && pathErr.Op == "write" {
+		return fmt.Errorf("write-ahead log: %w: %w", ErrNotSaved, err)
+	}
+	return fmt.Errorf("write-ahead log: %w", err)
+}
+
+// SaveSnapshot records a snapshot and lets go of what is not needed after it.
+func (w *WAL) SaveSnapshot(s *raftpb.Snapshot) error {
+	// The file comes first: etcd takes a record for a promise that there is one. It needs no lock.
+	if err := w.snap.SaveSnap(s); err != nil {
+		return fmt.Errorf("write snapshot file: %w: %w", ErrNotSaved, err)
+	}
+	if err := w.recordSnapshot(s.GetMetadata()); err != nil {
+		return err
+	}
+	return errors.Join(
+		purge(w.log, w.opts.WALDir, ".wal", w.opts.MaxWALs),
+		purge(w.log, w.opts.SnapDir, ".snap", w.opts.MaxSnapshots),
+	)
+}
+
+func (w *WAL) recordSnapshot(m *raftpb.SnapshotMetadata) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	// Readers ignore a snapshot that is ahead of the commit index, which is saved lazily.
+	if w.saved.state.GetCommit() < m.GetIndex() {
+		state := &raftpb.HardState{
+			Term: new(w.saved.state.GetTerm()), Vote: new(w.saved.state.GetVote()), Commit: new(m.GetIndex()),
+		}
+		if err := w.save(state, nil); err != nil {
+			return err
+		}
+	}
+	if w.broken {
+		return fmt.Errorf("write-ahead log: an earlier write failed: %w", ErrNotSaved)
+	}
+	record := &walpb.Snapshot{Index: new(m.GetIndex()), Term: new(m.GetTerm()), ConfState: m.GetConfState()}
+	if err := w.wal.SaveSnapshot(record); err != nil {
+		return w.writeFailed(err)
+	}
+	if err := w.wal.ReleaseLockTo(m.GetIndex()); err != nil {
+		return fmt.Errorf("write-ahead log: release segments: %w", err)
+	}
+	w.saved.start = record
+	return nil
+}
+
+// FreeBytes returns the space that the log's file system has for this process.
+func (w *WAL) FreeBytes() (uint64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(w.opts.WALDir, &s); err != nil {
+		return 0, fmt.Errorf("space left in %s: %w", w.opts.WALDir, err)
+	}
+	return s.Bavail * uint64(s.Bsize), nil
+}
+
+// Close syncs the log and lets go of it.
+func (w *WAL) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wal == nil {
+		return nil
+	}
+	err := w.close()
+	if w.broken {
+		return nil // what the failed write left behind is nobody's
+	}
+	return err
+}
+
+// close closes the segments. The wal package gives up halfway when it cannot write what it has buffered, which
+// it then has dropped: a second attempt closes the rest.
+func (w *WAL) close() error {
+	err := w.wal.Close()
+	if err != nil && w.broken {
+		err = w.wal.Close()
+	}
+	w.wal = nil
+	return err
+}

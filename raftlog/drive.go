@@ -1,0 +1,247 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package raftlog
+
+import (
+	"context"
+	"fmt"
+
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+	"go.uber.org/zap"
+)
+
+// Step gives raft a message from another member. It does not wait for what follows from it. Errors:
+// ErrStopped, ErrStateTransfer, raft.ErrStepPeerNotFound and raft.ErrStepLocalMsg.
+func (l *Log) Step(ctx context.Context, m *raftpb.Message) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if m.GetType() == raftpb.MsgSnap {
+		return ErrStateTransfer
+	}
+	l.mu.Lock()
+	if l.dead {
+		l.mu.Unlock()
+		return ErrStopped
+	}
+	err := l.rn.Step(m)
+	l.advanceLocked()
+	l.unlockAndWake()
+	return err
+}
+
+// ReportUnreachable tells raft that a message to member was not delivered.
+func (l *Log) ReportUnreachable(member uint64) {
+	l.mu.Lock()
+	if l.dead {
+		l.mu.Unlock()
+		return
+	}
+	l.rn.ReportUnreachable(member)
+	l.advanceLocked()
+	l.unlockAndWake()
+}
+
+// runTicker moves raft's time. It holds no role, so heartbeats never wait behind a sync or an apply.
+func (l *Log) runTicker() {
+	defer l.goroutines.Done()
+	ticker := l.opts.Clock.NewTicker(l.opts.TickInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C():
+			l.tick()
+		case <-l.quit:
+			return
+		}
+	}
+}
+
+func (l *Log) tick() {
+	l.mu.Lock()
+	if l.dead {
+		l.mu.Unlock()
+		return
+	}
+	l.rn.Tick()
+	l.reads.tickLocked(l)
+	l.checkStallLocked()
+	l.advanceLocked()
+	l.unlockAndWake()
+}
+
+// unlockAndWake releases mu and sees to whatever advanceLocked has queued.
+func (l *Log) unlockAndWake() {
+	writes := len(l.appends) > 0 || l.leaderAppeared
+	l.leaderAppeared = false
+	applies := len(l.applies) > 0
+	l.mu.Unlock()
+	l.sendOutbound()
+	if writes {
+		l.wakeWriter()
+	}
+	if applies {
+		l.wakeApplier()
+	}
+}
+
+// wakeWriter has the writer goroutine write what waits, unless somebody does already.
+func (l *Log) wakeWriter() {
+	if l.writer.acquire() {
+		l.writeC <- struct{}{}
+	}
+}
+
+// stepLocalLocked gives raft the response of a local storage thread. raft accepts all of them; an error means
+// that its rules were broken.
+func (l *Log) stepLocalLocked(m *raftpb.Message) {
+	if err := l.rn.Step(m); err != nil {
+		panic(fmt.Sprintf("raftlog: raft refused its own %v: %v", m.GetType(), err))
+	}
+}
+
+// advanceLocked takes what raft has ready and queues it for whom it concerns.
+func (l *Log) advanceLocked() {
+	for l.rn.HasReady() {
+		rd := l.rn.Ready()
+		if rd.HardState != nil {
+			l.term.Store(rd.GetTerm())
+			l.committedTo(rd.GetCommit())
+		}
+		if rd.SoftState != nil {
+			l.leads.Store(rd.SoftState.RaftState == raft.StateLeader)
+			l.setLeaderLocked(rd.SoftState.Lead)
+		}
+		for _, m := range rd.Messages {
+			switch m.GetTo() {
+			case raft.LocalAppendThread:
+				l.queueAppendLocked(m)
+			case raft.LocalApplyThread:
+				l.applies = append(l.applies, m)
+			default:
+				l.queueOutboundLocked(m)
+			}
+		}
+		for _, rs := range rd.ReadStates {
+			l.reads.confirmedLocked(l, rs)
+		}
+		l.updateLocalReadsLocked()
+	}
+}
+
+// queueAppendLocked queues an append message. One that only moves the commit index needs no sync of its own:
+// it is held until something else is saved.
+func (l *Log) queueAppendLocked(m *raftpb.Message) {
+	if m.Term != nil {
+		l.held = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
+	}
+	if len(m.GetEntries()) > 0 || len(m.GetResponses()) > 0 {
+		l.appends = append(l.appends, m)
+	}
+}
+
+// queueOutboundLocked queues a message to another member.
+func (l *Log) queueOutboundLocked(m *raftpb.Message) {
+	if l.opts.Transport != nil {
+		l.outbound = append(l.outbound, m)
+	}
+}
+
+func (l *Log) committedTo(index uint64) {
+	if index == l.committed.Load() {
+		return
+	}
+	l.committed.Store(index)
+	if l.opts.Events.Committed != nil {
+		l.opts.Events.Committed(index)
+	}
+}
+
+func (l *Log) setLeaderLocked(leader uint64) {
+	if leader == l.leader.Load() {
+		return
+	}
+	l.leader.Store(leader)
+	close(l.leaderChanged)
+	l.leaderChanged = make(chan struct{})
+	l.leaderAppeared = leader != raft.None
+	l.reads.leaderChangedLocked(l)
+	term := l.term.Load()
+	l.opts.Logger.Info("leader changed", zap.String("leader", fmt.Sprintf("%x", leader)), zap.Uint64("term", term))
+	if l.opts.Events.LeaderChanged != nil {
+		l.opts.Events.LeaderChanged(leader, term)
+	}
+}
+
+// setConfLocked notes the configuration in force.
+func (l *Log) setConfLocked(conf *raftpb.ConfState) {
+	l.conf = conf
+	id := l.identity.MemberID
+	l.alone = len(conf.GetVoters()) == 1 && conf.GetVoters()[0] == id && len(conf.GetVotersOutgoing()) == 0
+	l.learner.Store(false)
+	for _, learner := range conf.GetLearners() {
+		if learner == id {
+			l.learner.Store(true)
+		}
+	}
+	l.updateLocalReadsLocked()
+}
+
+// campaignLocked has the only voter stand for election at once: nobody else can be leader. It is called again
+// after applying, because raft holds elections back while changes of membership are not applied.
+func (l *Log) campaignLocked() {
+	if !l.alone || l.leader.Load() != raft.None {
+		return
+	}
+	if err := l.rn.Campaign(); err != nil {
+		l.opts.Logger.Warn("cannot stand for election", zap.Error(err))
+	}
+}
+
+// checkStallLocked hands leadership over when a save has taken longer than followers wait for a leader:
+// this member's heartbeats go on, so nobody else would notice that its disk does not.
+func (l *Log) checkStallLocked() {
+	if l.saving == 0 || !l.leads.Load() || l.alone {
+		l.stalledTicks = 0
+		return
+	}
+	l.stalledTicks++
+	if l.stalledTicks >= l.opts.ElectionTicks {
+		l.stalledTicks = 0
+		if to := l.bestFollowerLocked(); to != raft.None {
+			l.opts.Logger.Warn("the log's disk stalls, handing leadership over", zap.String("to", fmt.Sprintf("%x", to)))
+			l.rn.TransferLeader(to)
+		}
+	}
+}
+
+// bestFollowerLocked returns the voter that is best fit to lead next; None if none is.
+func (l *Log) bestFollowerLocked() uint64 {
+	best, match := uint64(raft.None), uint64(0)
+	l.rn.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
+		fit := typ == raft.ProgressTypePeer && id != l.identity.MemberID && pr.RecentActive
+		if fit && (pr.Match > match || best == raft.None) {
+			best, match = id, pr.Match
+		}
+	})
+	return best
+}
+
+// sendOutbound hands queued messages to the transport, in the order in which raft made them.
+func (l *Log) sendOutbound() {
+	if l.opts.Transport == nil {
+		return
+	}
+	l.sendMu.Lock()
+	defer l.sendMu.Unlock()
+	l.mu.Lock()
+	messages := l.outbound
+	l.outbound = nil
+	l.mu.Unlock()
+	if len(messages) > 0 {
+		l.opts.Transport.Send(messages)
+	}
+}

@@ -1,0 +1,79 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package raftlog
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+)
+
+// maybeSnapshot begins a snapshot when enough was applied since the last. It is made in the background, one at
+// a time; what it says of the membership is taken now, in the path of applying.
+func (l *Log) maybeSnapshot(bytes uint64) {
+	l.snapshotBytes += bytes
+	index := l.applied.Load()
+	if index-l.snapshotIndex < l.opts.SnapshotCount && l.snapshotBytes < l.opts.SnapshotBytes {
+		return
+	}
+	if !l.snapshotter.acquire() {
+		return // the last one is still being made; try again after the next batch
+	}
+	data, err := l.sm.SnapshotData()
+	l.snapshotIndex, l.snapshotBytes = index, 0
+	if err != nil {
+		l.snapshotter.release()
+		l.snapshotFailed(index, err)
+		return
+	}
+	l.mu.Lock()
+	conf := l.conf
+	l.mu.Unlock()
+	l.goroutines.Add(1)
+	go l.snapshot(&raftpb.Snapshot{
+		Data:     data,
+		Metadata: &raftpb.SnapshotMetadata{Index: new(index), Term: new(l.appliedTerm.Load()), ConfState: conf},
+	})
+}
+
+// snapshot makes the state machine durable and then lets go of the log before it (invariant 3).
+func (l *Log) snapshot(s *raftpb.Snapshot) {
+	defer l.goroutines.Done()
+	defer l.snapshotter.release()
+	start, index := l.opts.Clock.Now(), s.GetMetadata().GetIndex()
+	durable, err := l.persist()
+	if err == nil && durable < index {
+		err = fmt.Errorf("the state machine is durable up to %d only", durable)
+	}
+	if err == nil {
+		err = l.storage.SaveSnapshot(s)
+	}
+	if err != nil {
+		l.snapshotFailed(index, err)
+		return
+	}
+	took := l.opts.Clock.Now().Sub(start)
+	l.opts.Logger.Info("saved snapshot to disk", zap.Uint64("snapshot-index", index), zap.Uint64("durable-index", durable), zap.Duration("took", took))
+	if l.opts.Events.SnapshotSaved != nil {
+		l.opts.Events.SnapshotSaved(SnapshotInfo{Index: index, Durable: durable, Took: took})
+	}
+}
+
+// persist makes the state machine durable and returns up to where.
+func (l *Log) persist() (uint64, error) {
+	durable, err := l.sm.Persist(l.ctx)
+	if err != nil {
+		return 0, fmt.Errorf("make the state machine durable: %w", err)
+	}
+	l.durable.Store(max(durable, l.durable.Load()))
+	return durable, nil
+}
+
+func (l *Log) snapshotFailed(index uint64, err error) {
+	l.opts.Logger.Error("cannot snapshot", zap.Uint64("snapshot-index", index), zap.Error(err))
+	if l.opts.Events.SnapshotFailed != nil {
+		l.opts.Events.SnapshotFailed(err)
+	}
+}

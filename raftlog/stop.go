@@ -1,0 +1,111 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package raftlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/raft/v3"
+)
+
+// Stop ends the log in order: it takes no more proposals, applies what is committed, makes the state machine
+// durable and closes the files. What ctx does not leave time for is left to the next start, which replays
+// it. The error says what was left undone. Calls after the first wait for it and return the same.
+func (l *Log) Stop(ctx context.Context) error {
+	l.stop.Do(func() { l.stopErr = l.stopOnce(ctx) })
+	return l.stopErr
+}
+
+func (l *Log) stopOnce(ctx context.Context) error {
+	l.props.close(ErrStopped)
+	err := l.drain(ctx)
+	l.die(nil)
+	l.writer.close()
+	l.applier.close()
+	l.snapshotter.close()
+	close(l.quit)
+	l.goroutines.Wait()
+	if durable, perr := l.sm.Persist(ctx); perr != nil {
+		err = errors.Join(err, fmt.Errorf("make the state machine durable: %w", perr))
+	} else {
+		l.durable.Store(durable)
+	}
+	if l.err.Load() == nil && l.held != nil && len(l.appends) == 0 && l.saving == 0 {
+		// Not needed to be correct: it spares the next start from finding out what is committed. It must
+		// not get ahead of entries that are not saved.
+		err = errors.Join(err, l.storage.Save(l.held, nil))
+	}
+	return errors.Join(err, l.storage.Close(), l.lock.Release())
+}
+
+// drainPollInterval is how often Stop looks whether everything is applied.
+const drainPollInterval = time.Millisecond
+
+// drain waits until everything that was accepted is applied.
+func (l *Log) drain(ctx context.Context) error {
+	t := l.opts.Clock.NewTicker(drainPollInterval)
+	defer t.Stop()
+	for !l.drained() {
+		select {
+		case <-t.C():
+		case <-l.done:
+			return nil
+		case <-ctx.Done():
+			return fmt.Errorf("finish what was accepted: %w", ctx.Err())
+		}
+	}
+	return nil
+}
+
+// drained says that nothing that was accepted is on its way.
+func (l *Log) drained() bool {
+	queued := l.props.queued()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leader.Load() != raft.None && queued > 0 || len(l.appends) > 0 || l.saving > 0 || len(l.applies) > 0 {
+		return false
+	}
+	if l.applied.Load() < l.committed.Load() {
+		return false
+	}
+	last, err := l.mem.LastIndex()
+	return err != nil || !l.leads.Load() || l.committed.Load() >= last
+}
+
+// TransferLeadership hands leadership to a voter, 0 meaning the one best fit for it, and waits until it leads.
+// Errors: ErrNoLeader when this member does not lead or there is nobody to hand over to, ErrStopped, ctx's.
+func (l *Log) TransferLeadership(ctx context.Context, to uint64) error {
+	l.mu.Lock()
+	if l.dead {
+		l.mu.Unlock()
+		return ErrStopped
+	}
+	if to == raft.None {
+		to = l.bestFollowerLocked()
+	}
+	if !l.leads.Load() || to == raft.None {
+		l.mu.Unlock()
+		return ErrNoLeader
+	}
+	l.rn.TransferLeader(to)
+	l.advanceLocked()
+	l.unlockAndWake()
+	for l.leader.Load() != to {
+		changed := l.LeaderChanged()
+		if l.leader.Load() == to {
+			break
+		}
+		select {
+		case <-changed:
+		case <-l.done:
+			return ErrStopped
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
