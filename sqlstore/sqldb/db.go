@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // DB is an open database. Its methods may be called from any goroutine; the order
@@ -16,9 +17,18 @@ type DB struct {
 	opts    Options
 	created bool
 
-	// w is the writing connection, owned by the writer goroutine.
-	w       *conn
 	readers *readerPool
+
+	// Owned by the writer goroutine.
+	recovered
+	w                  *conn
+	pageSize           int64
+	pages, freePages   int64
+	walBytes           int64
+	light              bool // see checkpoint.go
+	checkpointAt       int64
+	lastCheckpoint     time.Time
+	rowRetry, jobRetry retry
 
 	mu     sync.Mutex
 	wakeup chan struct{} // capacity 1: the writer has something to look at
@@ -34,16 +44,18 @@ type DB struct {
 	deletes      []*deletion
 	vacuumAll    bool
 
-	closing bool
-	fatal   error // ends the writer; sticky
-	stats   Stats
-	done    chan struct{} // the writer has returned
+	closing  bool  // nothing more is taken in
+	stopping bool  // the writer is to end
+	fatal    error // why the writer ended by itself; sticky
+	stats    Stats
+	done     chan struct{} // the writer has returned
 }
 
-// queued is a batch and its size, computed once.
+// queued is a batch, its size, and when it came.
 type queued struct {
 	batch *Batch
 	bytes int64
+	at    time.Time
 }
 
 // waiter is told when the batches up to ticket are committed.
@@ -58,14 +70,14 @@ type request struct {
 	done chan error // capacity 1
 }
 
-func newDB(o Options, w *conn, created bool) *DB {
+func newDB(o Options, r recovered, w *conn) *DB {
 	db := &DB{
-		opts:    o,
-		created: created,
-		w:       w,
-		readers: newReaderPool(o),
-		wakeup:  make(chan struct{}, 1),
-		done:    make(chan struct{}),
+		opts:      o,
+		recovered: r,
+		w:         w,
+		readers:   newReaderPool(o),
+		wakeup:    make(chan struct{}, 1),
+		done:      make(chan struct{}),
 	}
 	db.room.L = &db.mu
 	return db
@@ -79,20 +91,22 @@ func (db *DB) Created() bool { return db.created }
 // returns ErrClosed after Close, or the error that ended the writer; then, and
 // only then, the batch was not taken.
 func (db *DB) Write(b *Batch) error {
-	size := b.Size()
+	q := &queued{batch: b, bytes: b.Size(), at: db.opts.Clock.Now()}
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	for db.backlogBytes > 0 && db.backlogBytes+size > db.opts.BacklogBytes && db.ended() == nil {
+	for db.backlogBytes > 0 && db.backlogBytes+q.bytes > db.opts.BacklogBytes && db.ended() == nil {
 		db.room.Wait()
 	}
 	if err := db.ended(); err != nil {
 		return err
 	}
-	db.backlog = append(db.backlog, &queued{batch: b, bytes: size})
-	db.backlogBytes += size
+	db.backlog = append(db.backlog, q)
+	db.backlogBytes += q.bytes
 	db.backlogRows += len(b.Rows)
 	db.enqueued++
-	db.wake()
+	if len(db.backlog) == 1 || db.backlogBytes >= db.opts.TxBytes || db.backlogRows >= db.opts.TxRows {
+		db.wake()
+	}
 	return nil
 }
 
@@ -119,13 +133,13 @@ func (db *DB) wake() {
 // refuses writes it waits, and ctx's error comes with the disk's.
 func (db *DB) Flush(ctx context.Context) error {
 	db.mu.Lock()
-	if db.fatal != nil {
+	if db.fatal != nil || db.committed == db.enqueued {
 		defer db.mu.Unlock()
 		return db.fatal
 	}
-	if db.committed == db.enqueued {
-		db.mu.Unlock()
-		return nil
+	if db.stopping {
+		defer db.mu.Unlock()
+		return ErrClosed
 	}
 	w := waiter{ticket: db.enqueued, ch: make(chan error, 1)}
 	db.waiters = append(db.waiters, w)
@@ -147,6 +161,18 @@ func (db *DB) await(ctx context.Context, answer <-chan error) error {
 	return ctx.Err()
 }
 
+// nextRequest takes the oldest job, nil if there is none.
+func (db *DB) nextRequest() *request {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	if len(db.requests) == 0 {
+		return nil
+	}
+	r := db.requests[0]
+	db.requests = db.requests[1:]
+	return r
+}
+
 // do has the writer run a job between transactions and returns its error.
 func (db *DB) do(ctx context.Context, run func() error) error {
 	r := &request{run: run, done: make(chan error, 1)}
@@ -165,15 +191,18 @@ func (db *DB) do(ctx context.Context, run func() error) error {
 // it, and closes the database. If ctx ends first the backlog is given up: the
 // database is then as after a crash, and ctx's error is returned.
 func (db *DB) Close(ctx context.Context) error {
-	flushErr := db.Flush(ctx)
 	db.mu.Lock()
-	if db.closing {
-		db.mu.Unlock()
-		<-db.done
-		return flushErr
-	}
+	again := db.closing
 	db.closing = true
 	db.room.Broadcast()
+	db.mu.Unlock()
+	if again {
+		<-db.done
+		return ErrClosed
+	}
+	flushErr := db.Flush(ctx)
+	db.mu.Lock()
+	db.stopping = true
 	db.wake()
 	db.mu.Unlock()
 	<-db.done

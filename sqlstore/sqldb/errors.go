@@ -22,8 +22,8 @@ var (
 	ErrCorrupt = errors.New("database is damaged")
 	// ErrClosed: the DB is closed, or is being closed.
 	ErrClosed = errors.New("sqldb: closed")
-	// ErrNotFound: a row that was asked for is not there.
-	ErrNotFound = errors.New("sqldb: no such row")
+	// ErrInUse: the file needs recovery, and another process has it open.
+	ErrInUse = errors.New("another process has the database open, and it needs recovery first")
 )
 
 // fileError says what failed with which file.
@@ -49,13 +49,31 @@ func isDamage(err error) bool {
 	return false
 }
 
+// errUnsynced: the disk failed to take what it had been given, and the kernel may
+// have dropped it.
+var errUnsynced = errors.New("could not be synced: what is on disk is not known")
+
+// unsynced marks the error of a sync.
+func unsynced(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errUnsynced, err)
+}
+
+// isSyncFailure tells failed syncs, ours and SQLite's.
+func isSyncFailure(err error) bool {
+	var e *sqlite.Error
+	return errors.Is(err, errUnsynced) || errors.As(err, &e) && e.Code() == sqlite3.SQLITE_IOERR_FSYNC
+}
+
 // isTransient tells errors that may go away without anybody touching the
 // database's content: no space, a disk that fails, a foreign lock.
 func isTransient(err error) bool {
 	switch sqliteCode(err) {
 	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED,
 		sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_NOMEM:
-		return true
+		return !isSyncFailure(err)
 	}
 	return false
 }

@@ -19,24 +19,19 @@ const (
 	offPageSize      = 16 // 2 bytes, 1 stands for 65536
 	offChangeCounter = 24
 	offPageCount     = 28 // counts only if offValidFor equals offChangeCounter
+	offFirstFree     = 32 // number of the first freelist trunk page
+	offFreeCount     = 36
 	offUserVersion   = 60
 	offApplicationID = 68
 	offValidFor      = 92
 )
 
-// checkHeader looks at a file before SQLite may touch it: opening would change
-// a database that is not ours, and SQLite is slow to say that a file is too short.
-//
-// The file must not be open in this process: closing it here would drop the
-// locks that SQLite holds on it.
-func checkHeader(path string) (err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return fileError(path, "open", err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+// checkHeader looks at the file at path, open as f, before SQLite may touch it:
+// opening would change a database that is not ours, and SQLite is slow to say
+// that a file is too short.
+func checkHeader(f io.ReaderAt, path string) error {
 	var h [headerSize]byte
-	if n, err := io.ReadFull(f, h[:]); errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if n, err := f.ReadAt(h[:], 0); errors.Is(err, io.EOF) {
 		return fileError(path, "open", fmt.Errorf("%w: the file has %d bytes, less than a header", ErrCorrupt, n))
 	} else if err != nil {
 		return fileError(path, "read header", err)

@@ -29,19 +29,64 @@ func Open(ctx context.Context, options Options) (*DB, error) {
 	} else if err != nil {
 		return nil, fileError(o.Path, "open", err)
 	}
-	if err := checkHeader(o.Path); err != nil {
+	r, err := recoverFile(o)
+	if err != nil {
+		return nil, checked(o.Path, "recover", err)
+	}
+	db, err := openRecovered(ctx, o, r)
+	if err != nil {
+		return nil, errors.Join(err, r.close())
+	}
+	db.created = created
+	go db.write()
+	return db, nil
+}
+
+// openRecovered opens the connection of the writer and checks what it sees.
+func openRecovered(ctx context.Context, o Options, r recovered) (*DB, error) {
+	if err := checkHeader(r.file, o.Path); err != nil {
 		return nil, err
 	}
 	w, err := openConn(ctx, o.Path, modeUse, writerPragmas(o)...)
 	if err != nil {
 		return nil, checked(o.Path, "open", err)
 	}
-	db := newDB(o, w, created)
+	db := newDB(o, r, w)
 	if err := db.prepareToServe(); err != nil {
 		return nil, errors.Join(err, w.close())
 	}
-	go db.write()
 	return db, nil
+}
+
+// prepareToServe checks what SQLite says of the file, the -wal file included, and
+// copies that into it.
+func (db *DB) prepareToServe() error {
+	version, err := db.w.int("PRAGMA user_version")
+	if err != nil {
+		return checked(db.opts.Path, "open", err)
+	}
+	if err := checkVersion(db.opts.Path, version); err != nil {
+		return err
+	}
+	if db.pageSize, err = db.w.int("PRAGMA page_size"); err != nil {
+		return checked(db.opts.Path, "open", err)
+	}
+	state := State{Settings: map[string]Setting{}}
+	if err := loadState(db.w, &state); err != nil {
+		return checked(db.opts.Path, "open", err)
+	}
+	db.stats.CommittedIndex, db.stats.CommittedSeq = state.AppliedIndex, state.NextSeq-1
+	// A full disk is no reason not to serve reads, but recovery must have ended.
+	if err := db.checkpoint(); err != nil && (!isTransient(err) || db.undo.valid) {
+		return err
+	}
+	pages, free, err := db.countPages()
+	if err != nil {
+		return checked(db.opts.Path, "open", err)
+	}
+	db.setSizes(pages, free)
+	// From now on the writer itself waits for foreign locks, by its own clock.
+	return db.w.exec("PRAGMA busy_timeout=0")
 }
 
 // create makes the file under another name, complete and synced, and only then
@@ -49,7 +94,7 @@ func Open(ctx context.Context, options Options) (*DB, error) {
 func create(ctx context.Context, o Options) error {
 	tmp := o.Path + ".new"
 	for _, name := range []string{tmp, tmp + "-wal", tmp + "-shm", tmp + "-journal",
-		o.Path + "-wal", o.Path + "-shm", o.Path + "-journal"} {
+		o.Path + "-wal", o.Path + "-shm", o.Path + "-journal", undoPath(o.Path)} {
 		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -84,15 +129,13 @@ func syncDir(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// writerPragmas are for the one connection that writes. Its waits for a foreign
-// lock are the writer's own retries, so SQLite itself never waits.
+// writerPragmas are for the one connection that writes.
 func writerPragmas(o Options) []string {
 	return []string{
-		"busy_timeout=5000", // others may be recovering the file; the writer sets 0 later
+		"busy_timeout=5000", // another process may be recovering the file
 		"journal_mode=WAL",
 		"synchronous=NORMAL",
 		"wal_autocheckpoint=0",
-		fmt.Sprintf("journal_size_limit=%d", 2*o.CheckpointBytes),
 		fmt.Sprintf("cache_size=-%d", o.CacheBytes>>10),
 		"temp_store=MEMORY",
 	}

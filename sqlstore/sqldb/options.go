@@ -17,9 +17,10 @@ const (
 	DefaultBacklogBytes    = 64 << 20
 	DefaultTxRows          = 8192
 	DefaultTxBytes         = 4 << 20
-	DefaultCommitInterval  = 100 * time.Millisecond
+	DefaultCommitInterval  = 500 * time.Millisecond
 	DefaultReadConns       = 2
-	DefaultCheckpointBytes = 16 << 20
+	DefaultCheckpointBytes = 8 << 20
+	DefaultCheckpointEvery = 20 * time.Second
 	DefaultCacheBytes      = 4 << 20
 	DefaultVacuumMinBytes  = 8 << 20
 	DefaultVacuumPercent   = 20
@@ -60,8 +61,11 @@ type Options struct {
 	// Read, Scan and View run at once; the others wait.
 	ReadConns int
 	// CheckpointBytes is the size of the -wal file over which the writer
-	// copies it into the database file.
+	// copies it into the database file, and CheckpointEvery the longest time until
+	// it does. The time should be below what the kernel waits before it writes on
+	// its own, which is 30 seconds on Linux: see checkpoint.go.
 	CheckpointBytes int64
+	CheckpointEvery time.Duration
 	// CacheBytes bounds SQLite's page cache, for each connection.
 	CacheBytes int64
 	// VacuumMinBytes and VacuumPercent: free pages are given back to the file
@@ -89,6 +93,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.CommitInterval, DefaultCommitInterval)
 	setDefault(&o.ReadConns, DefaultReadConns)
 	setDefault(&o.CheckpointBytes, DefaultCheckpointBytes)
+	setDefault(&o.CheckpointEvery, DefaultCheckpointEvery)
 	setDefault(&o.CacheBytes, DefaultCacheBytes)
 	setDefault(&o.VacuumMinBytes, DefaultVacuumMinBytes)
 	setDefault(&o.VacuumPercent, DefaultVacuumPercent)
@@ -121,6 +126,7 @@ func (o Options) validate() error {
 	fault(o.TxBytes < 0, "options: negative transaction bound of %d bytes", o.TxBytes)
 	fault(o.ReadConns < 0, "options: negative number of reading connections %d", o.ReadConns)
 	fault(o.CheckpointBytes < 0, "options: negative checkpoint bound %d", o.CheckpointBytes)
+	fault(o.CheckpointEvery < 0, "options: negative checkpoint interval %v", o.CheckpointEvery)
 	fault(o.CacheBytes < 0, "options: negative cache bound %d", o.CacheBytes)
 	fault(o.VacuumMinBytes < 0, "options: negative vacuum bound %d", o.VacuumMinBytes)
 	fault(o.VacuumPercent < 0 || o.VacuumPercent > 100, "options: vacuum share %d%% is not from 0 to 100", o.VacuumPercent)

@@ -6,6 +6,7 @@ package sqldb
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // readerPool lends reading connections, opened when first needed.
@@ -62,6 +63,26 @@ func (p *readerPool) with(ctx context.Context, fn func(c *conn) error) error {
 	}
 	defer p.put(c)
 	return fn(c)
+}
+
+// exclusively runs fn while no connection is lent, and reports whether it did: not
+// if they are not all back when the timer fires.
+func (p *readerPool) exclusively(timer <-chan time.Time, fn func() error) (bool, error) {
+	var held []*conn
+	defer func() {
+		for _, c := range held {
+			p.slots <- c
+		}
+	}()
+	for range cap(p.slots) {
+		select {
+		case c := <-p.slots:
+			held = append(held, c)
+		case <-timer:
+			return false, nil
+		}
+	}
+	return true, fn()
 }
 
 // close waits until all connections are back and closes them.

@@ -1,0 +1,150 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sqldb
+
+import (
+	"context"
+	"time"
+)
+
+// Slices of background work end after sliceTime, looked at once in so many rows
+// or pages.
+const (
+	sliceTime         = 5 * time.Millisecond
+	sliceRows         = 1000
+	deletesPerLook    = 64
+	vacuumPagesPerRun = "16"
+)
+
+// deletion is a call of Delete: rows by sequence number, of which the writer has
+// deleted some.
+type deletion struct {
+	seqs []int64
+	done chan error // capacity 1
+}
+
+// Delete removes rows that were enqueued before, and returns when that is
+// committed. The writer does it in slices between transactions of rows. After a
+// crash, or when ctx ends, some of the rows may be gone and others not. The DB
+// keeps seqs until then; ascending ones are deleted fastest.
+func (db *DB) Delete(ctx context.Context, seqs []int64) error {
+	if err := db.Flush(ctx); err != nil {
+		return err
+	}
+	d := &deletion{seqs: seqs, done: make(chan error, 1)}
+	db.mu.Lock()
+	if err := db.ended(); err != nil {
+		db.mu.Unlock()
+		return err
+	}
+	db.deletes = append(db.deletes, d)
+	db.stats.PendingDeletes += int64(len(seqs))
+	db.wake()
+	db.mu.Unlock()
+	return db.await(ctx, d.done)
+}
+
+func (db *DB) deletePending() bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return len(db.deletes) > 0
+}
+
+// deleteSlice deletes some of the rows of the oldest deletion.
+func (db *DB) deleteSlice() error {
+	db.mu.Lock()
+	d := db.deletes[0]
+	db.mu.Unlock()
+	n := 0
+	start := db.opts.Clock.Now()
+	err := db.transact(func() error {
+		del, err := db.w.prepare("DELETE FROM history WHERE seq = ?")
+		if err != nil {
+			return err
+		}
+		for n = 0; n < len(d.seqs) && n < sliceRows; n++ {
+			if n%deletesPerLook == 0 && db.opts.Clock.Now().Sub(start) > sliceTime {
+				break
+			}
+			if err := del.run(d.seqs[n]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return checked(db.opts.Path, "delete", err)
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.stats.PendingDeletes -= int64(n)
+	db.stats.DeletedRows += int64(n)
+	if d.seqs = d.seqs[n:]; len(d.seqs) == 0 {
+		db.deletes = db.deletes[1:]
+		d.done <- nil
+	}
+	return nil
+}
+
+// # When free pages are given back
+//
+// Compaction frees pages, and new rows use them before the file grows. Giving
+// them back means moving pages from the end of the file, each a write or more,
+// so it is done only when there are many: more than VacuumMinBytes and more than
+// VacuumPercent of the file, down to half of that, and only in turns of the writer
+// that no rows wait for. Vacuum asks for all of them, and then slices take their turn
+// between transactions of rows as well.
+
+// Vacuum asks for all free pages to be given back to the file system, in the
+// background and in slices. It returns at once; Stats shows the progress.
+func (db *DB) Vacuum() {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.vacuumAll = true
+	db.stats.Vacuuming = true
+	db.wake()
+}
+
+// vacuumDue decides, by the policy above, whether a slice is to be done.
+func (db *DB) vacuumDue() bool {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	free := db.freePages * db.pageSize
+	share := db.pages * int64(db.opts.VacuumPercent) / 100
+	switch {
+	case db.vacuumAll:
+		db.stats.Vacuuming = true
+		return true
+	case len(db.backlog) > 0 || len(db.deletes) > 0:
+		return false
+	case free > db.opts.VacuumMinBytes && db.freePages > share:
+		db.stats.Vacuuming = true
+	case free <= db.opts.VacuumMinBytes/2 || db.freePages <= share/2:
+		db.stats.Vacuuming = false
+	}
+	return db.stats.Vacuuming
+}
+
+// vacuumSlice gives some free pages back.
+func (db *DB) vacuumSlice() error {
+	start := db.opts.Clock.Now()
+	before, stuck := db.pages, false
+	for db.freePages > 0 && !stuck && db.opts.Clock.Now().Sub(start) < sliceTime {
+		was := db.freePages
+		err := db.transact(func() error {
+			return db.w.exec("PRAGMA incremental_vacuum(" + vacuumPagesPerRun + ")")
+		})
+		if err != nil {
+			return checked(db.opts.Path, "vacuum", err)
+		}
+		stuck = db.freePages >= was
+	}
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	db.stats.VacuumedPages += max(before-db.pages, 0)
+	if db.freePages == 0 || stuck {
+		db.vacuumAll, db.stats.Vacuuming = false, false
+	}
+	return nil
+}
