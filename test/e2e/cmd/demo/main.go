@@ -12,6 +12,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -130,10 +131,14 @@ func interruptedIsFine(ctx context.Context, err error) error {
 }
 
 func printUsage(cluster *controlplane.Cluster, plan controlplane.Options) {
+	alias := ""
+	if _, err := exec.LookPath("kubectl"); err != nil { // then one was built
+		alias = "  alias kubectl=" + plan.Kubernetes.Kubectl + "\n"
+	}
 	fmt.Printf(`
 A Kubernetes %[1]s control plane is running on %[2]s. In another terminal:
 
-  export KUBECONFIG=%[3]s
+%[7]s  export KUBECONFIG=%[3]s
   kubectl get nodes
   kubectl create deployment web --image=nginx --replicas=20
   kubectl get pods -w
@@ -147,5 +152,5 @@ The nodes are fake: Pods are scheduled and said to run, but no container starts.
 Ctrl-C stops everything. The next start on the same folder finds what was stored.
 
 `, plan.Kubernetes.Version, plan.Store, cluster.Kubeconfig(), cluster.Server(),
-		cluster.Store().ClientURL(), filepath.Dir(cluster.LogDir()))
+		cluster.Store().ClientURL(), filepath.Dir(cluster.LogDir()), alias)
 }
