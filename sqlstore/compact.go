@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -134,9 +135,15 @@ func (s *Store) compact(ctx context.Context, rev int64) error {
 		return err
 	}
 	s.stats.compacted.Add(int64(total))
+	s.opts.Metrics.CompactionTotal.Observe(s.millisSince(start))
+	s.opts.Metrics.LastCompaction.Set(float64(s.opts.DB.Clock.Now().Unix()))
 	s.log.Info("finished scheduled compaction", zap.Int64("compact-revision", rev),
 		zap.Duration("took", s.opts.DB.Clock.Now().Sub(start)), zap.Int("number-of-keys-compacted", total))
 	return nil
+}
+
+func (s *Store) millisSince(start time.Time) float64 {
+	return float64(s.opts.DB.Clock.Now().Sub(start)) / float64(time.Millisecond)
 }
 
 // compactSlice compacts up to Options.CompactionBatch keys from cursor on and
@@ -144,6 +151,8 @@ func (s *Store) compact(ctx context.Context, rev int64) error {
 func (s *Store) compactSlice(cursor string, rev int64) (seqs []int64, next string, more bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	start := s.opts.DB.Clock.Now()
+	defer func() { s.opts.Metrics.CompactionPause.Observe(s.millisSince(start)) }()
 	type change struct{ from, to *entry }
 	var changes []change
 	visited := 0
@@ -160,7 +169,7 @@ func (s *Store) compactSlice(cursor string, rev int64) (seqs []int64, next strin
 		var bytes int64
 		for _, v := range dropped {
 			seqs = append(seqs, v.seq)
-			bytes += historyBytes(e.key, v)
+			bytes += int64(v.size) + tombstoneBytes(e.key, v)
 		}
 		size := int64(e.last().size)
 		s.opts.Observe(Change{Kind: ChangeCompact, Key: e.key, OldSize: size, NewSize: size, History: -bytes})

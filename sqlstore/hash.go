@@ -31,6 +31,8 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // at the compacted revision never does.
 // Errors: ErrCompacted, ErrFutureRevision, ctx's, or an error of the database.
 func (s *Store) HashKV(ctx context.Context, rev int64) (HashResult, error) {
+	start := s.opts.DB.Clock.Now()
+	defer func() { s.opts.Metrics.HashRevDuration.Observe(s.millisSince(start) / 1e3) }()
 	for {
 		w := s.view.Load()
 		if rev > 0 && rev < w.compactRev {
@@ -114,6 +116,8 @@ func (h *kvHash) keeps(r sqldb.Row) bool {
 // Hash returns a hash of the whole history and its revision. It is for tests
 // of one node against itself; members are compared by HashKV.
 func (s *Store) Hash(ctx context.Context) (uint32, int64, error) {
+	start := s.opts.DB.Clock.Now()
+	defer func() { s.opts.Metrics.HashDuration.Observe(s.millisSince(start) / 1e3) }()
 	w := s.view.Load()
 	h := &kvHash{view: &view{tree: w.tree, rev: w.rev, compactRev: -1}, rev: 1<<63 - 1}
 	h.sum = crc32.Update(0, castagnoli, []byte("key"))

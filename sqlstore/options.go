@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"keelson.io/keelson/metrics"
 	"keelson.io/keelson/sqlstore/sqldb"
 )
 
@@ -50,6 +52,8 @@ type Options struct {
 	// CompactionBatch is how many keys compaction visits at a time while it
 	// holds up apply.
 	CompactionBatch int
+	// Metrics to count with. Nil: counted for nobody.
+	Metrics *metrics.Store
 	// Observe is told every change of the keyspace from apply, at load and by
 	// compaction, by one goroutine at a time. It must be quick. Nil: nobody.
 	Observe func(Change)
@@ -75,7 +79,7 @@ type Change struct {
 	Kind             ChangeKind
 	Key              string
 	OldSize, NewSize int64
-	History          int64 // bytes that history grew by; negative after compaction
+	History          int64 // bytes that versions no longer live grew by; negative after compaction
 }
 
 func (o Options) withDefaults() Options {
@@ -89,6 +93,9 @@ func (o Options) withDefaults() Options {
 	fill(&o.CompactionBatch, DefaultCompactionBatch)
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewStore(prometheus.NewRegistry(), func() metrics.StoreStats { return metrics.StoreStats{} })
 	}
 	if o.Observe == nil {
 		o.Observe = func(Change) {}

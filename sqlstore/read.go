@@ -133,6 +133,7 @@ func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (*wire.RangeRespo
 // applied to the scan unless sorting or revision filters need all keys, and
 // count is of the whole range whatever limit and filters say.
 func (s *Store) rangeOn(ctx context.Context, w *view, r *pb.RangeRequest) (*wire.RangeResponse, error) {
+	s.opts.Metrics.Ranges.Inc()
 	rev, err := w.check(r.Revision)
 	if err != nil {
 		return nil, err

@@ -174,7 +174,7 @@ func (s *Store) recoverRow(entries map[string]*entry, r *sqldb.RowMeta) error {
 	e.versions = append(e.versions, v)
 	s.rev = max(s.rev, r.Revision)
 	s.seq = max(s.seq, r.Seq)
-	s.opts.Observe(Change{Kind: ChangeLoad, Key: e.key, OldSize: old, NewSize: int64(v.size), History: historyBytes(e.key, v)})
+	s.opts.Observe(Change{Kind: ChangeLoad, Key: e.key, OldSize: old, NewSize: int64(v.size), History: old + tombstoneBytes(e.key, v)})
 	return nil
 }
 
@@ -187,21 +187,27 @@ func sizeOf(v *version, r *sqldb.RowMeta) int {
 	return n
 }
 
-// historyBytes is what a version costs in the history.
-func historyBytes(key string, v *version) int64 {
+// tombstoneBytes is what a version adds to the history by itself: live versions
+// only become history when they are replaced.
+func tombstoneBytes(key string, v *version) int64 {
 	if v.tombstone() {
 		return int64(len(key))
 	}
-	return int64(v.size)
+	return 0
 }
 
 func (s *Store) observe(e event) {
-	c := Change{Kind: ChangePut, Key: e.key, NewSize: int64(e.v.size), History: historyBytes(e.key, e.v)}
+	c := Change{Kind: ChangePut, Key: e.key, NewSize: int64(e.v.size), History: tombstoneBytes(e.key, e.v)}
 	if e.v.tombstone() {
 		c.Kind = ChangeDelete
+		s.opts.Metrics.Deletes.Inc()
+	} else {
+		s.opts.Metrics.Puts.Inc()
+		s.opts.Metrics.PutBytes.Add(float64(e.v.size))
 	}
 	if e.prev != nil {
 		c.OldSize = int64(e.prev.size)
+		c.History += c.OldSize
 	}
 	s.opts.Observe(c)
 }

@@ -21,6 +21,7 @@ const firstChunkKeys = 10
 // first. Only the last one has a header, more and count. Sorting and revision
 // filters are the caller's to refuse. Errors: as Range, or what send returns.
 func (s *Store) RangeStream(ctx context.Context, r *pb.RangeRequest, chunkBytes int, send func(*wire.RangeResponse) error) error {
+	s.opts.Metrics.Ranges.Inc()
 	w := s.view.Load()
 	rev, err := w.check(r.Revision)
 	if err != nil {

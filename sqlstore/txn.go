@@ -182,6 +182,7 @@ func (t *writeTxn) run(b *branch) *wire.TxnResponse {
 }
 
 func (s *Store) applyTxn(r *pb.TxnRequest) (*wire.TxnResponse, error) {
+	s.opts.Metrics.Txns.Inc()
 	t := s.begin()
 	w := s.private(s.rev)
 	b, err := decide(w, r, func(pairs []pair) ([][]byte, error) { return t.mustLoadAll(pairs), nil })
@@ -200,6 +201,7 @@ func (s *Store) applyTxn(r *pb.TxnRequest) (*wire.TxnResponse, error) {
 // ReadTxn executes a transaction without writes on the newest published
 // state. Errors: as Range.
 func (s *Store) ReadTxn(ctx context.Context, r *pb.TxnRequest) (*wire.TxnResponse, error) {
+	s.opts.Metrics.Txns.Inc()
 	w := s.view.Load()
 	b, err := decide(w, r, func(pairs []pair) ([][]byte, error) { return s.loadAll(ctx, pairs) })
 	if err != nil {

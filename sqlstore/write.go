@@ -45,7 +45,7 @@ func (t *writeTxn) nextVersion() *version {
 	return &version{revision: t.begin + 1, seq: t.s.seq, sub: int32(len(t.events))}
 }
 
-// put writes one key. old is its entry before, nil if it has none.
+// put writes one key.
 func (t *writeTxn) put(key, value []byte, lease int64) {
 	s := t.s
 	old, exists := s.tree.Get(stringOf(key))
@@ -119,15 +119,16 @@ func (t *writeTxn) note(e event) {
 func (t *writeTxn) mustLoad(v *version) []byte {
 	data, err := t.s.load(t.s.ctx, v)
 	if err != nil {
-		panic(fmt.Sprintf("sqlstore: row %d, which apply needs: %v", v.seq, err))
+		panic(fmt.Sprintf("sqlstore: row %d, which apply needs: %v", v.seq, err)) // see above: there is no right answer
 	}
 	return data
 }
 
+// mustLoadAll is mustLoad for many.
 func (t *writeTxn) mustLoadAll(pairs []pair) [][]byte {
 	out, err := t.s.loadAll(t.s.ctx, pairs)
 	if err != nil {
-		panic(fmt.Sprintf("sqlstore: %d rows, which apply needs: %v", len(pairs), err))
+		panic(fmt.Sprintf("sqlstore: %d rows, which apply needs: %v", len(pairs), err)) // as in mustLoad
 	}
 	return out
 }
@@ -154,28 +155,27 @@ func (t *writeTxn) checkPut(r *pb.PutRequest) error {
 func (t *writeTxn) execPut(r *pb.PutRequest) *wire.PutResponse {
 	resp := &wire.PutResponse{Header: wire.Header{Revision: t.begin + 1}}
 	value, lease := r.Value, r.Lease
-	if r.IgnoreValue || r.IgnoreLease || r.PrevKv {
-		if prev := t.live(r.Key); prev != nil {
-			if r.IgnoreLease {
-				lease = prev.lease
-			}
-			if r.IgnoreValue || r.PrevKv {
-				data := t.mustLoad(prev)
-				if r.PrevKv {
-					resp.PrevKV = data
-				}
-				if r.IgnoreValue {
-					kv, err := wire.ParseKeyValue(data)
-					if err != nil {
-						panic(fmt.Sprintf("sqlstore: row %d does not decode: %v", prev.seq, err))
-					}
-					value = kv.Value
-				}
-			}
-		}
+	prev := t.live(r.Key)
+	if prev != nil && r.PrevKv {
+		resp.PrevKV = t.mustLoad(prev)
+	}
+	if r.IgnoreLease { // checked: the key exists
+		lease = prev.lease
+	}
+	if r.IgnoreValue {
+		value = mustParse(t.mustLoad(prev)).Value
 	}
 	t.put(r.Key, value, lease)
 	return resp
+}
+
+// mustParse decodes what this store encoded.
+func mustParse(data []byte) wire.KeyValue {
+	kv, err := wire.ParseKeyValue(data)
+	if err != nil {
+		panic(fmt.Sprintf("sqlstore: a KeyValue of our own does not decode: %v", err)) // memory is damaged: stop
+	}
+	return kv
 }
 
 func (t *writeTxn) execDelete(r *pb.DeleteRangeRequest) *wire.DeleteRangeResponse {

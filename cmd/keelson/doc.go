@@ -1,0 +1,13 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command keelson is an etcd v3 server whose store is a SQLite database: the
+// datastore under a Kubernetes control plane.
+//
+// It is the top of the import graph and only wires: config.go reads flags and
+// environment, run.go builds the parts from bottom to top and takes them down
+// again. All of a process's life that is not in one of those two files belongs
+// in a package.
+//
+// Allowed imports: everything of keelson but what links k8s.io.
+package main
