@@ -213,7 +213,7 @@ func checkPrint(s *Source) []Finding {
 		if name, ok := selected(call.Fun, fmtName); ok && strings.HasPrefix(name, "Print") {
 			findings = append(findings, s.finding("print", call.Pos(), "fmt.%s writes to standard output: return an error, or log through the logger of the Options", name))
 		}
-		if name, ok := selected(call.Fun, logName); ok {
+		if name, ok := selected(call.Fun, logName); ok && usesProcessLogger(name) {
 			findings = append(findings, s.finding("print", call.Pos(), "log.%s uses the process's logger: use the logger of the Options", name))
 		}
 		if ident, ok := call.Fun.(*ast.Ident); ok && (ident.Name == "print" || ident.Name == "println") {
@@ -222,6 +222,11 @@ func checkPrint(s *Source) []Finding {
 		return true
 	})
 	return findings
+}
+
+// usesProcessLogger says whether a function of package log writes to the logger that all of a process share.
+func usesProcessLogger(name string) bool {
+	return strings.HasPrefix(name, "Print") || strings.HasPrefix(name, "Fatal") || strings.HasPrefix(name, "Panic")
 }
 
 // checkPanic wants each panic to say which invariant is broken when it is reached.
