@@ -1,0 +1,145 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/pkg/v3/idutil"
+	"google.golang.org/protobuf/proto"
+
+	"keelson.io/keelson/raftlog"
+	"keelson.io/keelson/sqlstore"
+	"keelson.io/keelson/sqlstore/wire"
+)
+
+// Log orders entries; *raftlog.Log is one. Its methods must be as cheap as that one's.
+type Log interface {
+	// Propose returns the result of applying the entry, whose id the state
+	// machine finds in it.
+	Propose(ctx context.Context, id uint64, data []byte) (any, error)
+	// ReadIndex returns when a read of the local store is linearizable.
+	ReadIndex(ctx context.Context) error
+	Status() raftlog.Status
+	Term() uint64
+	// Leader returns the leading member's id, 0 if none is known.
+	Leader() uint64
+	// LeaderChanged returns a channel that is closed at the next change.
+	LeaderChanged() <-chan struct{}
+	// Done returns a channel that is closed when the log takes nothing any more.
+	Done() <-chan struct{}
+}
+
+// core is what all services share.
+type core struct {
+	opts    *Options
+	store   *sqlstore.Store
+	log     Log
+	ids     *idutil.Generator
+	metrics *serverMetrics
+
+	clusterID, memberID uint64
+
+	// stop ends when requests that can take forever are to give up.
+	stop context.Context
+}
+
+// header is a response's header for a revision of the store.
+func (c *core) header(revision int64) wire.Header {
+	return wire.Header{
+		ClusterID: c.clusterID,
+		MemberID:  c.memberID,
+		Revision:  revision,
+		RaftTerm:  c.log.Term(),
+	}
+}
+
+// pbHeader is header for messages that go through protobuf.
+func (c *core) pbHeader(revision int64) *pb.ResponseHeader {
+	h := c.header(revision)
+	return &pb.ResponseHeader{
+		ClusterId: h.ClusterID, MemberId: h.MemberID, Revision: h.Revision, RaftTerm: h.RaftTerm,
+	}
+}
+
+// linearize returns when the local store has everything that was committed at
+// the time of the call.
+func (c *core) linearize(ctx context.Context) error {
+	ctx, cancel := c.bounded(ctx)
+	defer cancel()
+	err := c.log.ReadIndex(ctx)
+	if err != nil && errors.Is(err, context.DeadlineExceeded) {
+		return errTimeout
+	}
+	return err
+}
+
+// bounded gives ctx the request timeout, unless it ends sooner anyway.
+func (c *core) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := c.opts.requestTimeout()
+	if deadline, ok := ctx.Deadline(); ok && deadline.Sub(c.opts.Clock.Now()) <= timeout {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, timeout)
+}
+
+// propose puts a request, in the bytes of its message, into the log and returns
+// what applying it gave: the store's response or its error.
+func (c *core) propose(ctx context.Context, kind wire.Kind, raw []byte) (sqlstore.Outcome, error) {
+	start := c.opts.Clock.Now()
+	outcome, err := c.proposeOnce(ctx, kind, raw)
+	c.metrics.proposal(kind).observe(c.since(start), err)
+	if err != nil {
+		return sqlstore.Outcome{}, err
+	}
+	return *outcome, outcome.Err
+}
+
+func (c *core) proposeOnce(ctx context.Context, kind wire.Kind, raw []byte) (*sqlstore.Outcome, error) {
+	id := c.ids.Next()
+	data := wire.AppendInternal(make([]byte, 0, len(raw)+entryOverhead), id, kind, raw)
+	if len(data) > c.opts.MaxRequestBytes {
+		return nil, errRequestTooLarge
+	}
+	bounded, cancel := c.bounded(ctx)
+	defer cancel()
+	value, err := c.log.Propose(bounded, id, data)
+	if err != nil {
+		return nil, c.proposalError(err)
+	}
+	return value.(*sqlstore.Outcome), nil
+}
+
+// entryOverhead is the most bytes that AppendInternal puts around a request:
+// the header with a ten-byte id, and the tag and length of the request.
+const entryOverhead = 24
+
+// proposalError tells why a proposal was given up, in etcd's terms.
+func (c *core) proposalError(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return errCanceled
+	case errors.Is(err, context.DeadlineExceeded):
+		if c.log.Leader() == 0 {
+			return errTimeoutLeaderFailed
+		}
+		return errTimeout
+	}
+	return err
+}
+
+// proposeMessage is propose for a request that is a message.
+func (c *core) proposeMessage(ctx context.Context, kind wire.Kind, request proto.Message) (sqlstore.Outcome, error) {
+	raw, err := proto.Marshal(request)
+	if err != nil {
+		return sqlstore.Outcome{}, err
+	}
+	return c.propose(ctx, kind, raw)
+}
+
+// since is the time that has passed on the server's clock.
+func (c *core) since(start time.Time) time.Duration { return c.opts.Clock.Now().Sub(start) }

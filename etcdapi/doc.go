@@ -1,0 +1,36 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package etcdapi is the outermost layer of a keelson server: etcd's v3 API
+// over gRPC and etcd's HTTP endpoints, on one port.
+//
+// Place on the request's path: first and last. A request is decoded (package
+// codec), checked, bounded and, when it writes, wrapped as it came into an
+// entry that the log orders and the store applies; a read goes to the store,
+// after the log has confirmed that the store is recent enough unless the client
+// asked for less. Responses come back as encoded bytes and get a header. One
+// table, in errors.go, turns every error of the layers below into etcd's gRPC
+// code and text; nothing else does.
+//
+// Beside the request path it holds what etcd's server does on its own:
+//
+//   - StateMachine adapts the store to what the log applies entries to.
+//   - Bootstrap computes the ids of a new cluster's members, as etcd does.
+//   - A Server publishes its own name and URLs and, as leader, the cluster
+//     version; and it drives the lessor (package lessor).
+//
+// Invariants, by their number in the project's design:
+//
+//	1  A write is answered from its applied result, never earlier.
+//	2  Nothing here changes what apply does; StateMachine only converts.
+//	6  Every read without `serializable` waits for the log's ReadIndex.
+//	7  Bounds: request size, operations a transaction, streams a connection,
+//	   client versions that are counted, connections whose first bytes have not
+//	   come. Watch queues are bounded by the store; a stream that is not read
+//	   blocks only itself, its creates included.
+//	8  Requests are checked before they are proposed.
+//
+// All time comes from Options.Clock. Allowed imports: raftlog, sqlstore and
+// its wire package, metrics, etcd's api, pkg and membership packages, grpc,
+// prometheus, zap. Nobody but cmd imports this package.
+package etcdapi

@@ -1,0 +1,108 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"keelson.io/keelson/etcdapi/lessor"
+	"keelson.io/keelson/raftlog"
+	"keelson.io/keelson/sqlstore"
+)
+
+// Errors of this package's own doing. The table below gives them etcd's words.
+var (
+	errTimeout             = errors.New("etcdapi: request timed out")
+	errTimeoutLeaderFailed = errors.New("etcdapi: request timed out, there was no leader meanwhile")
+	errTimeoutApplied      = errors.New("etcdapi: timed out waiting for the applied index")
+	errCanceled            = errors.New("etcdapi: request cancelled")
+	errRequestTooLarge     = errors.New("etcdapi: request is too large")
+	errNotLeader           = errors.New("etcdapi: not leader")
+)
+
+// grpcErrors is the one place where an error of any layer gets the code and the
+// text that etcd's clients know.
+var grpcErrors = []struct{ err, grpc error }{
+	{sqlstore.ErrCompacted, rpctypes.ErrGRPCCompacted},
+	{sqlstore.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
+	{sqlstore.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
+	{sqlstore.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{sqlstore.ErrLeaseExists, rpctypes.ErrGRPCLeaseExist},
+	{sqlstore.ErrLeaseTTLTooLarge, rpctypes.ErrGRPCLeaseTTLTooLarge},
+	{sqlstore.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+	{sqlstore.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
+	{sqlstore.ErrClosed, rpctypes.ErrGRPCStopped},
+	{sqlstore.ErrUnsupported, status.Error(codes.Unimplemented, "etcdserver: request is not supported")},
+
+	{raftlog.ErrStopped, rpctypes.ErrGRPCStopped},
+	{raftlog.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests}, // etcd forgets the code on this one
+	{raftlog.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+	{raftlog.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+	{raftlog.ErrProposalDropped, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
+	{raftlog.ErrConfChangePending, rpctypes.ErrGRPCUnhealthy},
+
+	{lessor.ErrNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{lessor.ErrNotPrimary, rpctypes.ErrGRPCLeaderChanged},
+
+	{errTimeout, rpctypes.ErrGRPCTimeout},
+	{errTimeoutLeaderFailed, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
+	{errTimeoutApplied, rpctypes.ErrGRPCTimeoutWaitAppliedIndex},
+	{errCanceled, rpctypes.ErrGRPCCanceled},
+	{errRequestTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{errNotLeader, rpctypes.ErrGRPCNotLeader},
+
+	{membership.ErrIDRemoved, rpctypes.ErrGRPCMemberNotFound},
+	{membership.ErrIDNotFound, rpctypes.ErrGRPCMemberNotFound},
+	{membership.ErrIDExists, rpctypes.ErrGRPCMemberExist},
+	{membership.ErrPeerURLexists, rpctypes.ErrGRPCPeerURLExist},
+	{membership.ErrMemberNotLearner, rpctypes.ErrGRPCMemberNotLearner},
+	{membership.ErrTooManyLearners, rpctypes.ErrGRPCTooManyLearners},
+}
+
+// grpcError gives err its place in the API. What the table does not know is
+// Unknown with its own text; nil stays nil, and so do errors that are statuses
+// already. Ends of a context are left to gRPC, which knows their codes.
+func grpcError(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	for _, row := range grpcErrors {
+		if errors.Is(err, row.err) {
+			return row.grpc
+		}
+	}
+	if _, ok := status.FromError(err); ok {
+		return err
+	}
+	var etcd rpctypes.EtcdError
+	if errors.As(err, &etcd) {
+		return status.Error(etcd.Code(), etcd.Error())
+	}
+	return status.Error(codes.Unknown, err.Error())
+}
+
+// watchCancelReasons are the words in which a refused watch is told why.
+var watchCancelReasons = []struct {
+	err    error
+	reason string
+}{
+	{sqlstore.ErrEmptyWatchRange, "mvcc: watcher range is empty"},
+	{sqlstore.ErrWatcherExists, "mvcc: duplicate watch ID provided on the WatchStream"},
+	{sqlstore.ErrTooManyWatchers, "mvcc: too many watchers"},
+}
+
+func watchCancelReason(err error) string {
+	for _, row := range watchCancelReasons {
+		if errors.Is(err, row.err) {
+			return row.reason
+		}
+	}
+	return grpcError(err).Error()
+}

@@ -1,0 +1,99 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.etcd.io/etcd/api/v3/version"
+	"go.uber.org/zap"
+)
+
+// httpHandler serves etcd's HTTP endpoints: /version, /metrics, health, and
+// /debug/pprof if enabled. Everything else is not found.
+func (s *Server) httpHandler() http.Handler {
+	mux := s.observingHandler()
+	mux.HandleFunc("/version", s.serveVersion)
+	if s.opts.Profiling {
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return withCORS(mux)
+}
+
+// observingHandler serves what a listener for metrics has: /metrics and health.
+func (s *Server) observingHandler() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.Handle("/metrics", promhttp.Handler())
+	newHealth(s.core).install(mux)
+	mux.HandleFunc("/v3/", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "keelson: the JSON gateway is not served by this version", http.StatusNotImplemented)
+	})
+	return mux
+}
+
+// withCORS lets web pages of any origin read, as etcd does by default.
+func withCORS(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Add("Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE")
+		w.Header().Add("Access-Control-Allow-Origin", "*")
+		w.Header().Add("Access-Control-Allow-Headers", "accept, content-type, authorization")
+		if r.Method == http.MethodOptions {
+			w.WriteHeader(http.StatusOK)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) serveVersion(w http.ResponseWriter, r *http.Request) {
+	if !allowGet(w, r) {
+		return
+	}
+	v := version.Versions{Server: version.Version, Cluster: "not_decided", Storage: "unknown"}
+	if agreed := s.store.ClusterVersion(); agreed != "" {
+		v.Cluster, v.Storage = agreed, agreed
+	}
+	w.Header().Set("Content-Type", "application/json")
+	s.reply(w, v)
+}
+
+// reply writes v as JSON. What can't be written any more, nobody waits for.
+func (s *Server) reply(w http.ResponseWriter, v any) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	if _, err := w.Write(data); err != nil {
+		s.opts.Logger.Debug("failed to write an HTTP response", zap.Error(err))
+	}
+}
+
+func allowGet(w http.ResponseWriter, r *http.Request) bool {
+	if r.Method == http.MethodGet {
+		return true
+	}
+	w.Header().Set("Allow", http.MethodGet)
+	http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
+	return false
+}
+
+// excludedNames are the values of the query's exclude parameters.
+func excludedNames(r *http.Request) map[string]bool {
+	names := make(map[string]bool)
+	for _, name := range r.URL.Query()["exclude"] {
+		if name = strings.TrimSpace(name); name != "" {
+			names[name] = true
+		}
+	}
+	return names
+}

@@ -1,0 +1,171 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+
+	"keelson.io/keelson/etcdapi/codec"
+	"keelson.io/keelson/sqlstore"
+	"keelson.io/keelson/sqlstore/wire"
+)
+
+// kvService is etcd's KV service.
+type kvService struct {
+	*core
+	quota *quota
+}
+
+var _ codec.KVServer = (*kvService)(nil)
+
+// Range reads a key or a range of keys.
+func (s *kvService) Range(ctx context.Context, r *codec.Range) (*wire.RangeResponse, error) {
+	if err := checkRange(&r.Msg); err != nil {
+		return nil, err
+	}
+	start := s.opts.Clock.Now()
+	resp, err := s.readRange(ctx, &r.Msg)
+	took := s.since(start)
+	s.metrics.rangeRequest.observe(took, err)
+	if took > s.opts.WarningApplyDuration {
+		s.warnSlowRange(took, &r.Msg, resp, err)
+	}
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	resp.Header = s.header(resp.Header.Revision)
+	return resp, nil
+}
+
+func (c *core) readRange(ctx context.Context, r *pb.RangeRequest) (*wire.RangeResponse, error) {
+	if !r.Serializable {
+		if err := c.linearize(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return c.store.Range(ctx, r)
+}
+
+// RangeStream sends the range in chunks of about the largest request's size.
+// Only the last one has a header, the count of the whole range and whether
+// there is more.
+func (s *kvService) RangeStream(r *codec.Range, stream grpc.ServerStream) error {
+	if err := checkRangeStream(&r.Msg); err != nil {
+		return err
+	}
+	ctx := stream.Context()
+	if !r.Msg.Serializable {
+		if err := s.linearize(ctx); err != nil {
+			return grpcError(err)
+		}
+	}
+	return grpcError(s.store.RangeStream(ctx, &r.Msg, s.opts.MaxRequestBytes, func(chunk *wire.RangeResponse) error {
+		message := &wire.RangeStreamResponse{Range: *chunk}
+		// The store gives a revision, which is never 0, to the last chunk only.
+		if chunk.Header.Revision != 0 {
+			message.HasHeader = true
+			message.Range.Header = s.header(chunk.Header.Revision)
+		}
+		return stream.SendMsg(message)
+	}))
+}
+
+// Put writes one key.
+func (s *kvService) Put(ctx context.Context, r *codec.Put) (*wire.PutResponse, error) {
+	if err := checkPut(&r.Msg); err != nil {
+		return nil, err
+	}
+	if err := s.quota.check(ctx, putCost(&r.Msg)); err != nil {
+		return nil, grpcError(err)
+	}
+	outcome, err := s.propose(ctx, wire.KindPut, r.Raw)
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	resp := outcome.Response.(*wire.PutResponse)
+	resp.Header = s.header(resp.Header.Revision)
+	return resp, nil
+}
+
+// DeleteRange removes a key or a range of keys.
+func (s *kvService) DeleteRange(ctx context.Context, r *codec.DeleteRange) (*wire.DeleteRangeResponse, error) {
+	if err := checkDeleteRange(&r.Msg); err != nil {
+		return nil, err
+	}
+	outcome, err := s.propose(ctx, wire.KindDeleteRange, r.Raw)
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	resp := outcome.Response.(*wire.DeleteRangeResponse)
+	resp.Header = s.header(resp.Header.Revision)
+	return resp, nil
+}
+
+// Txn compares and then reads or writes, all at one revision. What only reads
+// does not go through the log.
+func (s *kvService) Txn(ctx context.Context, r *codec.Txn) (*wire.TxnResponse, error) {
+	if err := checkTxn(&r.Msg, s.opts.MaxTxnOps); err != nil {
+		return nil, err
+	}
+	if err := checkDuplicates(&r.Msg); err != nil {
+		return nil, err
+	}
+	if readOnly(&r.Msg) {
+		return s.readTxn(ctx, &r.Msg)
+	}
+	if err := s.quota.check(ctx, txnCost(&r.Msg)); err != nil {
+		return nil, grpcError(err)
+	}
+	outcome, err := s.propose(ctx, wire.KindTxn, r.Raw)
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	resp := outcome.Response.(*wire.TxnResponse)
+	resp.Header = s.header(resp.Header.Revision)
+	return resp, nil
+}
+
+func (s *kvService) readTxn(ctx context.Context, r *pb.TxnRequest) (*wire.TxnResponse, error) {
+	start := s.opts.Clock.Now()
+	resp, err := func() (*wire.TxnResponse, error) {
+		if !serializable(r) {
+			if err := s.linearize(ctx); err != nil {
+				return nil, err
+			}
+		}
+		return s.store.ReadTxn(ctx, r)
+	}()
+	took := s.since(start)
+	s.metrics.readTxnRequest.observe(took, err)
+	if took > s.opts.WarningApplyDuration {
+		s.warnSlowReadTxn(took, r, resp, err)
+	}
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	resp.Header = s.header(resp.Header.Revision)
+	return resp, nil
+}
+
+// Compact makes old revisions unreadable. A physical one is answered when
+// their rows are gone from the database.
+func (s *kvService) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	outcome, err := s.proposeMessage(ctx, wire.KindCompaction, r)
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	if r.Physical {
+		select {
+		case <-outcome.Response.(*sqlstore.CompactionResult).Done:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-s.stop.Done():
+			return nil, grpcError(sqlstore.ErrClosed)
+		}
+	}
+	return &pb.CompactionResponse{Header: s.pbHeader(s.store.Revision())}, nil
+}

@@ -1,0 +1,240 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.uber.org/zap"
+
+	"keelson.io/keelson/etcdapi/lessor"
+	"keelson.io/keelson/sqlstore"
+	"keelson.io/keelson/sqlstore/wire"
+)
+
+// leaseService is etcd's Lease service. Grants and revocations go through the
+// log; renewals and remaining times are the lessor's.
+type leaseService struct {
+	*core
+	quota  *quota
+	lessor *lessor.Lessor
+	pb.UnimplementedLeaseServer
+}
+
+// leaseApplyTimeout is how long a look at a lease waits for entries before it.
+const leaseApplyTimeout = time.Second
+
+// LeaseGrant grants a lease, under an id of its own choice if the client gives
+// none.
+func (s *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	if err := s.quota.check(ctx, leaseOverheadBytes); err != nil {
+		return nil, grpcError(err)
+	}
+	for r.ID == 0 {
+		r.ID = int64(s.ids.Next() & math.MaxInt64)
+	}
+	outcome, err := s.proposeMessage(ctx, wire.KindLeaseGrant, r)
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	resp := outcome.Response.(*pb.LeaseGrantResponse)
+	resp.Header = s.pbHeader(outcome.Revision)
+	return resp, nil
+}
+
+// LeaseRevoke ends a lease and deletes its keys.
+func (s *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
+	outcome, err := s.proposeMessage(ctx, wire.KindLeaseRevoke, r)
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	return &pb.LeaseRevokeResponse{Header: s.pbHeader(outcome.Revision)}, nil
+}
+
+// LeaseTimeToLive tells how long a lease lasts; -1 when there is none.
+func (s *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	info, err := s.lookup(ctx, r.ID)
+	if errors.Is(err, lessor.ErrNotFound) {
+		return &pb.LeaseTimeToLiveResponse{Header: s.pbHeader(s.store.Revision()), ID: r.ID, TTL: -1}, nil
+	}
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	resp := &pb.LeaseTimeToLiveResponse{
+		Header: s.pbHeader(s.store.Revision()), ID: r.ID, TTL: int64(info.Left.Seconds()), GrantedTTL: info.TTL,
+	}
+	if r.Keys {
+		for _, key := range s.store.LeaseKeys(r.ID) {
+			resp.Keys = append(resp.Keys, []byte(key))
+		}
+	}
+	return resp, nil
+}
+
+// lookup asks the lessor about a lease once everything before is applied.
+func (s *leaseService) lookup(ctx context.Context, id int64) (lessor.Info, error) {
+	if err := s.awaitPrimary(ctx); err != nil {
+		return lessor.Info{}, err
+	}
+	if err := s.awaitApplied(ctx); err != nil {
+		return lessor.Info{}, err
+	}
+	return s.lessor.Lookup(id)
+}
+
+// awaitApplied waits, for a limited time, until the store is up to date.
+func (s *leaseService) awaitApplied(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, leaseApplyTimeout)
+	defer cancel()
+	err := s.log.ReadIndex(bounded)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return errTimeoutApplied
+	}
+	return err
+}
+
+// awaitPrimary waits until this node is the one whose clock counts. When another
+// one is, the client has to ask that one.
+func (s *leaseService) awaitPrimary(ctx context.Context) error {
+	if s.lessor.Primary() {
+		return nil
+	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	poll := s.opts.Clock.NewTicker(primaryPollInterval)
+	defer poll.Stop()
+	for !s.lessor.Primary() {
+		if leader := s.log.Leader(); leader != 0 && leader != s.memberID {
+			return errNotLeader
+		}
+		select {
+		case <-poll.Chan():
+		case <-s.stop.Done():
+			return rpctypes.ErrGRPCStopped
+		case <-ctx.Done():
+			return rpctypes.ErrGRPCNoLeader
+		}
+	}
+	return nil
+}
+
+// primaryPollInterval is how often a renewal looks whether an election is over.
+const primaryPollInterval = 50 * time.Millisecond
+
+// LeaseLeases lists all leases, on the leader those that end first coming first.
+func (s *leaseService) LeaseLeases(context.Context, *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+	resp := &pb.LeaseLeasesResponse{Header: s.pbHeader(s.store.Revision())}
+	for _, id := range s.lessor.IDs() {
+		resp.Leases = append(resp.Leases, &pb.LeaseStatus{ID: id})
+	}
+	return resp, nil
+}
+
+// LeaseKeepAlive renews leases as requests come, until the client ends the
+// stream, its context ends or the server stops.
+func (s *leaseService) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error {
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	detach := context.AfterFunc(s.stop, func() { cancel(rpctypes.ErrGRPCStopped) })
+	defer detach()
+	served := make(chan error, 1)
+	// It may sit in Recv until this handler has returned, so it is not waited for.
+	go func() { served <- s.keepAlive(ctx, stream) }()
+	select {
+	case err := <-served:
+		return err
+	case <-ctx.Done():
+		return grpcError(context.Cause(ctx))
+	}
+}
+
+func (s *leaseService) keepAlive(ctx context.Context, stream pb.Lease_LeaseKeepAliveServer) error {
+	for {
+		r, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			s.keepAliveFailure(ctx, "receive", err)
+			return err
+		}
+		// The header is made before the renewal: a client must not see a renewal
+		// confirmed at a revision at which the lease was gone already.
+		resp := &pb.LeaseKeepAliveResponse{Header: s.pbHeader(s.store.Revision()), ID: r.ID}
+		resp.TTL, err = s.renew(ctx, r.ID)
+		if err != nil && !errors.Is(err, lessor.ErrNotFound) {
+			return grpcError(err)
+		}
+		if err := stream.Send(resp); err != nil {
+			s.keepAliveFailure(ctx, "send", err)
+			return err
+		}
+	}
+}
+
+// renew gives the lease its full time and returns it in seconds, 0 with
+// lessor.ErrNotFound.
+func (s *leaseService) renew(ctx context.Context, id int64) (int64, error) {
+	if err := s.awaitPrimary(ctx); err != nil {
+		return 0, err
+	}
+	ttl, err := s.lessor.Renew(ctx, id)
+	if errors.Is(err, lessor.ErrNotFound) {
+		// Its grant may be committed and not applied yet.
+		if err := s.awaitApplied(ctx); err != nil {
+			return 0, err
+		}
+		ttl, err = s.lessor.Renew(ctx, id)
+	}
+	if err == nil {
+		s.metrics.leasesRenewed.Inc()
+	}
+	return ttl, err
+}
+
+func (s *leaseService) keepAliveFailure(ctx context.Context, direction string, err error) {
+	if ctx.Err() != nil || clientLeft(err) {
+		return
+	}
+	s.metrics.streamFailures.WithLabelValues(direction, "lease-keepalive").Inc()
+	s.opts.Logger.Warn("lease keepalive stream failed", zap.String("direction", direction), zap.Error(err))
+}
+
+// leaseProposer is what the lessor wants from the log.
+type leaseProposer struct{ *core }
+
+// ConfirmLeader implements lessor.Proposer.
+func (p leaseProposer) ConfirmLeader(ctx context.Context) error {
+	if err := p.linearize(ctx); err != nil {
+		return err
+	}
+	if p.log.Leader() != p.memberID {
+		return errNotLeader
+	}
+	return nil
+}
+
+// RevokeLease implements lessor.Proposer.
+func (p leaseProposer) RevokeLease(ctx context.Context, id int64) error {
+	_, err := p.proposeMessage(ctx, wire.KindLeaseRevoke, &pb.LeaseRevokeRequest{ID: id})
+	if errors.Is(err, sqlstore.ErrLeaseNotFound) {
+		return nil
+	}
+	if err == nil {
+		p.metrics.leasesExpired.Inc()
+	}
+	return err
+}
+
+// CheckpointLeases implements lessor.Proposer.
+func (p leaseProposer) CheckpointLeases(ctx context.Context, checkpoints []*pb.LeaseCheckpoint) error {
+	_, err := p.proposeMessage(ctx, wire.KindLeaseCheckpoint, &pb.LeaseCheckpointRequest{Checkpoints: checkpoints})
+	return err
+}

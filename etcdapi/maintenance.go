@@ -1,0 +1,121 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/version"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"keelson.io/keelson/sqlstore/wire"
+)
+
+// maintenanceService is etcd's Maintenance service.
+type maintenanceService struct {
+	*core
+	pb.UnsafeMaintenanceServer
+}
+
+// Status describes this member, whether or not it has a leader. The version is
+// that of the etcd whose behaviour is kept.
+func (s *maintenanceService) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
+	log, space := s.log.Status(), s.usage()
+	resp := &pb.StatusResponse{
+		Header:           s.pbHeader(s.store.Revision()),
+		Version:          version.Version,
+		Leader:           log.Leader,
+		RaftIndex:        log.CommitIndex,
+		RaftAppliedIndex: log.AppliedIndex,
+		RaftTerm:         log.Term,
+		DbSize:           space.total,
+		DbSizeInUse:      space.used,
+		DbSizeQuota:      s.opts.QuotaBackendBytes,
+		IsLearner:        log.Learner,
+		StorageVersion:   s.store.ClusterVersion(),
+		DowngradeInfo:    &pb.DowngradeInfo{},
+	}
+	if log.Leader == 0 {
+		resp.Errors = append(resp.Errors, "etcdserver: no leader")
+	}
+	for _, a := range s.alarms() {
+		resp.Errors = append(resp.Errors, a.String())
+	}
+	return resp, nil
+}
+
+// Alarm lists, raises or disarms alarms.
+func (s *maintenanceService) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	if r.Action == pb.AlarmRequest_GET {
+		if err := s.linearize(ctx); err != nil {
+			return nil, grpcError(err)
+		}
+		return &pb.AlarmResponse{
+			Header: s.pbHeader(s.store.Revision()), Alarms: s.store.Alarms(r.Alarm),
+		}, nil
+	}
+	if _, known := pb.AlarmRequest_AlarmAction_name[int32(r.Action)]; !known {
+		return nil, status.Errorf(codes.InvalidArgument, "etcdserver: unknown alarm action %d", r.Action)
+	}
+	outcome, err := s.proposeMessage(ctx, wire.KindAlarm, r)
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	resp := outcome.Response.(*pb.AlarmResponse)
+	resp.Header = s.pbHeader(outcome.Revision)
+	return resp, nil
+}
+
+// Defragment has the space of deleted rows given back to the file system, in
+// the background: it holds up neither this call nor any other.
+func (s *maintenanceService) Defragment(context.Context, *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
+	s.store.Defragment()
+	return &pb.DefragmentResponse{}, nil
+}
+
+// Hash is a hash of all that this member stores. Unlike HashKV's it can't be
+// compared with an etcd member's, whose file is another.
+func (s *maintenanceService) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
+	hash, revision, err := s.store.Hash(ctx)
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	return &pb.HashResponse{Header: s.pbHeader(revision), Hash: hash}, nil
+}
+
+// HashKV is a hash of the history up to a revision, equal on all members.
+func (s *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
+	h, err := s.store.HashKV(ctx, r.Revision)
+	if err != nil {
+		return nil, grpcError(err)
+	}
+	return &pb.HashKVResponse{
+		Header:          s.pbHeader(h.Current),
+		Hash:            h.Hash,
+		CompactRevision: h.CompactRevision,
+		HashRevision:    h.HashRevision,
+	}, nil
+}
+
+// Snapshot is not served yet.
+func (s *maintenanceService) Snapshot(*pb.SnapshotRequest, pb.Maintenance_SnapshotServer) error {
+	return notServed("Maintenance.Snapshot")
+}
+
+// MoveLeader is not served yet.
+func (s *maintenanceService) MoveLeader(context.Context, *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
+	return nil, notServed("Maintenance.MoveLeader")
+}
+
+// Downgrade is not served yet.
+func (s *maintenanceService) Downgrade(context.Context, *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {
+	return nil, notServed("Maintenance.Downgrade")
+}
+
+// notServed answers a method of etcd's API that this version does not have.
+func notServed(method string) error {
+	return status.Errorf(codes.Unimplemented, "keelson: %s is not served by this version", method)
+}

@@ -1,0 +1,16 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package portmux serves gRPC and HTTP/1 on one port: it looks at the first
+// bytes of each connection and hands it to one of two listeners.
+//
+// Place on the request's path: before it, once a connection. A connection that
+// begins with HTTP/2's preface is gRPC's; everything else is HTTP/1's, whose
+// server knows how to answer garbage.
+//
+// Invariant 7: a connection that sends nothing is closed after a timeout, at
+// most MaxUndecided are looked at at a time (further ones wait in the kernel's
+// queue), and Close leaves nothing behind.
+//
+// Allowed imports: the standard library.
+package portmux

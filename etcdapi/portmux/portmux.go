@@ -1,0 +1,227 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package portmux
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+)
+
+// MaxUndecided is the most connections whose first bytes are waited for.
+const MaxUndecided = 1024
+
+// preface is how every HTTP/2 connection begins. Its first bytes are no HTTP/1
+// method that anybody uses.
+const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+
+// acceptRetryInterval is the wait after an Accept that failed for lack of file
+// descriptors, most likely.
+const acceptRetryInterval = 50 * time.Millisecond
+
+// Mux splits the connections of a listener.
+type Mux struct {
+	root    net.Listener
+	clock   clockwork.Clock
+	timeout time.Duration
+	grpc    *branch
+	http    *branch
+
+	slots     chan struct{}
+	undecided sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  map[net.Conn]struct{} // undecided ones
+	closed bool
+}
+
+// New returns a mux over root. A connection may take timeout, on the given
+// clock, to send what tells the protocols apart.
+func New(root net.Listener, clock clockwork.Clock, timeout time.Duration) *Mux {
+	return &Mux{
+		root:    root,
+		clock:   clock,
+		timeout: timeout,
+		grpc:    newBranch(root.Addr()),
+		http:    newBranch(root.Addr()),
+		slots:   make(chan struct{}, MaxUndecided),
+		conns:   make(map[net.Conn]struct{}),
+	}
+}
+
+// GRPC returns the listener of HTTP/2 connections.
+func (m *Mux) GRPC() net.Listener { return m.grpc }
+
+// HTTP returns the listener of all others.
+func (m *Mux) HTTP() net.Listener { return m.http }
+
+// Serve accepts connections until Close, then returns net.ErrClosed, or until
+// root fails for good.
+func (m *Mux) Serve() error {
+	for {
+		conn, err := m.root.Accept()
+		if temporary(err) && m.pause() {
+			continue
+		}
+		if err != nil {
+			err = errors.Join(err, m.Close())
+			m.undecided.Wait()
+			return err
+		}
+		m.slots <- struct{}{}
+		if !m.track(conn) {
+			<-m.slots
+			continue
+		}
+		go m.decide(conn)
+	}
+}
+
+// temporary tells errors of Accept after which it may work again.
+func temporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// pause waits a moment; false when the mux is closed meanwhile.
+func (m *Mux) pause() bool {
+	t := m.clock.NewTimer(acceptRetryInterval)
+	defer t.Stop()
+	select {
+	case <-t.Chan():
+		return true
+	case <-m.grpc.done:
+		return false
+	}
+}
+
+// track notes a connection so that Close can end it; false: too late.
+func (m *Mux) track(conn net.Conn) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		_ = conn.Close() // nobody is to hear of it
+		return false
+	}
+	m.conns[conn] = struct{}{}
+	m.undecided.Add(1)
+	return true
+}
+
+// decide reads the first bytes of a connection and hands it on.
+func (m *Mux) decide(conn net.Conn) {
+	defer m.undecided.Done()
+	defer func() { <-m.slots }()
+	to, head, ok := m.look(conn)
+	m.mu.Lock()
+	delete(m.conns, conn)
+	m.mu.Unlock()
+	if !ok || !to.give(&startedConn{Conn: conn, head: head}) {
+		_ = conn.Close() // its peer is gone or never said anything
+	}
+}
+
+// look reads until the bytes can't be HTTP/2's preface any more, or are it. Not
+// ok: the connection ended or the time is over.
+func (m *Mux) look(conn net.Conn) (to *branch, head []byte, ok bool) {
+	timer := m.clock.AfterFunc(m.timeout, func() { _ = conn.Close() }) // makes Read return
+	buf := make([]byte, len(preface))
+	n := 0
+	for n < len(preface) && string(buf[:n]) == preface[:n] {
+		read, err := conn.Read(buf[n:])
+		n += read
+		if err != nil {
+			break
+		}
+	}
+	if !timer.Stop() || n == 0 {
+		return nil, nil, false
+	}
+	if string(buf[:n]) == preface {
+		return m.grpc, buf, true
+	}
+	return m.http, buf[:n], true
+}
+
+// Close closes root, both listeners and all connections that are not handed on.
+// It does not wait for Serve.
+func (m *Mux) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		return nil
+	}
+	m.closed = true
+	err := m.root.Close()
+	for conn := range m.conns {
+		_ = conn.Close() // makes its reader return
+	}
+	m.grpc.shut()
+	m.http.shut()
+	return err
+}
+
+// startedConn is a connection of which head has been read already.
+type startedConn struct {
+	net.Conn
+	head []byte
+}
+
+// Read implements net.Conn.
+func (c *startedConn) Read(p []byte) (int, error) {
+	if len(c.head) > 0 {
+		n := copy(p, c.head)
+		if c.head = c.head[n:]; len(c.head) == 0 {
+			c.head = nil
+		}
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// branch is one of the two listeners.
+type branch struct {
+	addr  net.Addr
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newBranch(addr net.Addr) *branch {
+	return &branch{addr: addr, conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+// give hands a connection to whoever accepts; false when nobody will.
+func (b *branch) give(conn net.Conn) bool {
+	select {
+	case b.conns <- conn:
+		return true
+	case <-b.done:
+		return false
+	}
+}
+
+func (b *branch) shut() { b.once.Do(func() { close(b.done) }) }
+
+// Accept implements net.Listener.
+func (b *branch) Accept() (net.Conn, error) {
+	select {
+	case conn := <-b.conns:
+		return conn, nil
+	case <-b.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener: only this branch takes no more connections.
+func (b *branch) Close() error {
+	b.shut()
+	return nil
+}
+
+// Addr implements net.Listener.
+func (b *branch) Addr() net.Addr { return b.addr }

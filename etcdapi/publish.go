@@ -1,0 +1,126 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/coreos/go-semver/semver"
+	"go.etcd.io/etcd/api/v3/membershippb"
+	"go.etcd.io/etcd/api/v3/version"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+	"go.uber.org/zap"
+
+	"keelson.io/keelson/sqlstore/wire"
+)
+
+// What a server does for its cluster on its own account.
+
+// retryInterval is the wait before something that the log refused is proposed
+// again.
+const retryInterval = 500 * time.Millisecond
+
+// versionInterval is how often the leader looks whether the cluster's version
+// can be set or raised.
+const versionInterval = 4 * time.Second
+
+// publish tells the cluster this member's name and client URLs, as often as it
+// takes, and then declares the server ready.
+func (s *Server) publish() {
+	attributes := &membershippb.ClusterMemberAttrSetRequest{
+		Member_ID:        s.memberID,
+		MemberAttributes: &membershippb.Attributes{Name: s.opts.Name, ClientUrls: s.opts.ClientURLs},
+	}
+	for {
+		_, err := s.proposeMessage(s.stop, wire.KindClusterMemberAttrSet, attributes)
+		if err == nil {
+			break
+		}
+		if s.stop.Err() != nil {
+			return
+		}
+		s.opts.Logger.Warn("failed to publish local member to cluster through raft",
+			zap.String("local-member-id", fmt.Sprintf("%x", s.memberID)), zap.Error(err))
+		if !s.sleep(retryInterval) {
+			return
+		}
+	}
+	s.opts.Logger.Info("published local member to cluster through raft",
+		zap.String("local-member-id", fmt.Sprintf("%x", s.memberID)),
+		zap.String("cluster-id", fmt.Sprintf("%x", s.clusterID)),
+		zap.String("name", s.opts.Name), zap.Strings("client-urls", s.opts.ClientURLs))
+	close(s.ready)
+}
+
+// sleep waits for d; false when the server stops meanwhile.
+func (s *Server) sleep(d time.Duration) bool {
+	timer := s.opts.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.Chan():
+		return true
+	case <-s.stop.Done():
+		return false
+	}
+}
+
+// lead follows leadership until the server stops. As leader the lessor is
+// primary, once everything of earlier terms is applied, and the cluster's
+// version is looked after.
+func (s *Server) lead() {
+	ticker := s.opts.Clock.NewTicker(versionInterval)
+	defer ticker.Stop()
+	for {
+		changed := s.log.LeaderChanged()
+		if s.log.Leader() != s.memberID {
+			s.lessor.Demote()
+		} else if _, term := s.store.Applied(); term == s.log.Term() {
+			// Clients had no leader to renew at for an election's time.
+			s.lessor.Promote(leaseProposer{s.core}, s.opts.ElectionTimeout)
+			s.updateClusterVersion()
+		}
+		select {
+		case <-changed:
+		case <-s.machine.emptied:
+		case <-ticker.Chan():
+		case <-s.stop.Done():
+			return
+		}
+	}
+}
+
+// updateClusterVersion sets the cluster's version, or raises it to this
+// server's, as far as this member alone can tell that all members are as new.
+func (s *Server) updateClusterVersion() {
+	next := s.nextClusterVersion()
+	if next == "" {
+		return
+	}
+	_, err := s.proposeMessage(s.stop, wire.KindClusterVersionSet, &membershippb.ClusterVersionSetRequest{Ver: next})
+	if err != nil {
+		if s.stop.Err() == nil {
+			s.opts.Logger.Warn("failed to update cluster version", zap.Error(err))
+		}
+		return
+	}
+	membership.ClusterVersionMetrics.WithLabelValues(version.Cluster(next)).Set(1)
+	s.opts.Logger.Info("cluster version is updated", zap.String("cluster-version", version.Cluster(next)))
+}
+
+// nextClusterVersion is the version to set, empty to leave it. A cluster of
+// several members keeps what it has agreed on: what the others are is asked
+// from them, which a later version does.
+func (s *Server) nextClusterVersion() string {
+	own := semver.New(version.Version)
+	next := semver.Version{Major: own.Major, Minor: own.Minor}
+	current, err := semver.NewVersion(s.store.ClusterVersion())
+	switch {
+	case err != nil:
+		return next.String()
+	case len(s.store.Members()) > 1, !current.LessThan(next):
+		return ""
+	}
+	return next.String()
+}

@@ -1,0 +1,224 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/pkg/v3/idutil"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	grpchealth "google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"keelson.io/keelson/etcdapi/codec"
+	"keelson.io/keelson/etcdapi/lessor"
+	"keelson.io/keelson/etcdapi/portmux"
+	"keelson.io/keelson/sqlstore"
+)
+
+// Parts is what a Server serves. The caller opened them and closes them, after
+// Stop: first the log, then the lessor and the store.
+type Parts struct {
+	Store        *sqlstore.Store
+	Log          Log
+	StateMachine *StateMachine
+	Lessor       *lessor.Lessor
+}
+
+// Server is etcd's API over one store and log.
+type Server struct {
+	*core
+	lessor  *lessor.Lessor
+	machine *StateMachine
+	gate    *gate
+	grpc    *grpc.Server
+	health  *grpchealth.Server
+	http    *http.Server
+	observe *http.Server // for listeners of metrics
+
+	cancel     context.CancelFunc // of core.stop
+	ready      chan struct{}
+	background sync.WaitGroup
+
+	mu    sync.Mutex
+	muxes []*portmux.Mux
+}
+
+// maxSendBytes is the largest response, as much as gRPC can frame.
+const maxSendBytes = 1<<31 - 1
+
+// NewServer returns a server that has begun to take part in its cluster: it
+// publishes its attributes and, when it leads, keeps leases. It serves nobody
+// until Serve.
+func NewServer(opts Options, parts Parts) (*Server, error) {
+	opts.SetDefaults()
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("etcdapi options: %w", err)
+	}
+	status := parts.Log.Status()
+	stop, cancel := context.WithCancel(context.Background())
+	s := &Server{
+		core: &core{
+			opts:      &opts,
+			store:     parts.Store,
+			log:       parts.Log,
+			ids:       idutil.NewGenerator(uint16(status.MemberID), opts.Clock.Now()),
+			metrics:   sharedMetrics(),
+			clusterID: status.ClusterID,
+			memberID:  status.MemberID,
+			stop:      stop,
+		},
+		lessor:  parts.Lessor,
+		machine: parts.StateMachine,
+		cancel:  cancel,
+		ready:   make(chan struct{}),
+	}
+	s.metrics.serverID.WithLabelValues(fmt.Sprintf("%x", status.MemberID)).Set(1)
+	s.metrics.quotaBytes.Set(float64(opts.QuotaBackendBytes))
+	s.gate = newGate(s.core)
+	s.grpc, s.health = s.newGRPC()
+	s.http = s.newHTTP(s.httpHandler())
+	s.observe = s.newHTTP(s.observingHandler())
+	for _, job := range []func(){s.publish, s.lead, s.gate.watchLeader} {
+		s.background.Go(job)
+	}
+	return s, nil
+}
+
+func (s *Server) newGRPC() (*grpc.Server, *grpchealth.Server) {
+	rpc := sharedRPCMetrics(s.opts.Metrics)
+	server := grpc.NewServer(
+		grpc.ForceServerCodecV2(countingCodec{metrics: s.metrics}),
+		grpc.ChainUnaryInterceptor(rpc.UnaryServerInterceptor(), s.gate.interceptUnary),
+		grpc.ChainStreamInterceptor(rpc.StreamServerInterceptor(), s.gate.interceptStream),
+		grpc.MaxRecvMsgSize(s.opts.maxMessageBytes()),
+		grpc.MaxSendMsgSize(maxSendBytes),
+		grpc.MaxConcurrentStreams(s.opts.MaxConcurrentStreams),
+		grpc.NumStreamWorkers(s.opts.StreamWorkers),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: s.opts.KeepAliveMinTime}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time:    s.opts.KeepAliveInterval,
+			Timeout: s.opts.KeepAliveTimeout,
+		}),
+	)
+	q := &quota{core: s.core}
+	codec.RegisterKVServer(server, &kvService{core: s.core, quota: q})
+	pb.RegisterWatchServer(server, &watchService{core: s.core})
+	pb.RegisterLeaseServer(server, &leaseService{core: s.core, quota: q, lessor: s.lessor})
+	pb.RegisterClusterServer(server, &clusterService{core: s.core})
+	pb.RegisterMaintenanceServer(server, &maintenanceService{core: s.core})
+	registerUnserved(server)
+	health := grpchealth.NewServer() // serving, for the whole server
+	healthpb.RegisterHealthServer(server, health)
+	rpc.InitializeMetrics(server)
+	return server, health
+}
+
+func (s *Server) newHTTP(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ErrorLog:          stdlog.New(io.Discard, "", 0), // faults of clients, which they are told
+	}
+}
+
+// readHeaderTimeout is how long a client may take to send its request's header.
+const readHeaderTimeout = 5 * time.Minute
+
+// Ready returns a channel that is closed when the cluster knows this member and
+// requests are served.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Serve answers gRPC and HTTP clients on l, from when the server is ready until
+// Stop, and then returns nil. It may be called for several listeners.
+func (s *Server) Serve(l net.Listener) error {
+	mux := portmux.New(l, s.opts.Clock, s.opts.FirstBytesTimeout)
+	if !s.keep(mux) {
+		return l.Close()
+	}
+	select {
+	case <-s.ready:
+	case <-s.stop.Done():
+		return nil // Stop has closed the listener
+	}
+	s.opts.Logger.Info("ready to serve client requests")
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	var grpcErr, httpErr error
+	serving.Go(func() { grpcErr = s.grpc.Serve(mux.GRPC()) })
+	serving.Go(func() { httpErr = s.http.Serve(mux.HTTP()) })
+	s.opts.Logger.Info("serving client traffic insecurely; this is strongly discouraged!",
+		zap.String("traffic", "grpc+http"), zap.String("address", l.Addr().String()))
+	err := mux.Serve()
+	serving.Wait()
+	return s.serveError(errors.Join(err, grpcErr, httpErr))
+}
+
+// ServeMetrics answers /metrics and health on l until Stop.
+func (s *Server) ServeMetrics(l net.Listener) error {
+	return s.serveError(s.observe.Serve(l))
+}
+
+// serveError leaves out what Stop causes.
+func (s *Server) serveError(err error) error {
+	if s.stop.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// keep notes a mux for Stop; false when that has been.
+func (s *Server) keep(mux *portmux.Mux) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stop.Err() != nil {
+		return false
+	}
+	s.muxes = append(s.muxes, mux)
+	return true
+}
+
+// Stop takes no more connections, ends streams, waits for requests in flight
+// until ctx ends and then cuts them off. The log must still be running. The
+// error is ctx's if they were cut off.
+func (s *Server) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	s.cancel()
+	muxes := s.muxes
+	s.muxes = nil
+	s.mu.Unlock()
+	s.health.Shutdown()
+
+	var errs []error
+	for _, mux := range muxes {
+		errs = append(errs, mux.Close())
+	}
+	errs = append(errs, s.http.Shutdown(ctx), s.observe.Shutdown(ctx))
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		s.grpc.GracefulStop()
+	}()
+	select {
+	case <-finished:
+	case <-ctx.Done():
+		errs = append(errs, fmt.Errorf("etcdapi: requests cut off: %w", ctx.Err()))
+		s.grpc.Stop()
+		<-finished
+	}
+	s.background.Wait()
+	s.lessor.Demote()
+	return errors.Join(errs...)
+}
