@@ -269,11 +269,17 @@ func (s *Server) cleanup() {
 	if s.proc.ended() && !s.proc.signalled() {
 		s.t.Errorf("harness: %s ended by itself: %v", s.opts.Name, s.proc.err)
 	}
+	// What a failed test wants to see is what came before the stop.
+	log := s.Log()
+	failed := s.t.Failed()
 	s.Signal(syscall.SIGCONT)
 	s.Stop()
-	log := s.Log()
-	if strings.Contains(log, "WARNING: DATA RACE") {
+	if !failed && s.t.Failed() {
+		log = s.Log()
+	}
+	if strings.Contains(s.Log(), "WARNING: DATA RACE") {
 		s.t.Errorf("harness: %s has a data race", s.opts.Name)
+		log = s.Log()
 	}
 	if s.t.Failed() {
 		s.t.Logf("the end of %s's log:\n%s", s.opts.Name, log[max(0, len(log)-logTailBytes):])

@@ -1,0 +1,65 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compat_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/encoding/prototext"
+	"google.golang.org/protobuf/proto"
+)
+
+// volatile are the things that differ from run to run, each with what is put
+// in its place. Ids and addresses that are known are replaced before.
+var volatile = []struct {
+	what *regexp.Regexp
+	with string
+}{
+	// The client's log on standard error.
+	{regexp.MustCompile(`"ts":"[^"]*"`), `"ts":<time>`},
+	{regexp.MustCompile(`etcd-endpoints://0x[0-9a-f]+/`), `etcd-endpoints://<client>/`},
+	{regexp.MustCompile(`endpoint://client-[0-9a-f-]+/`), `endpoint://<client>/`},
+	{regexp.MustCompile(`127\.0\.0\.1:\d+`), `<address>`},
+	// Durations with a fraction or below a second: measured, not asked for.
+	{regexp.MustCompile(`\d+\.\d+(ns|µs|ms|s)\b|\b\d+(ns|µs|ms)\b`), `<time>`},
+	// What is left of a lease.
+	{regexp.MustCompile(`remaining\(\d+s\)`), `remaining(<ttl>)`},
+	{regexp.MustCompile(`"ttl":\d+,"granted-ttl"`), `"ttl":<ttl>,"granted-ttl"`},
+	{regexp.MustCompile(`"TTL" : \d+\n"GrantedTTL"`), `"TTL" : <ttl>` + "\n" + `"GrantedTTL"`},
+	// The database's size.
+	{regexp.MustCompile(`\b\d+(\.\d+)? (B|kB|MB|GB)\b`), `<size>`},
+	{regexp.MustCompile(`\b\d+%`), `<percent>`},
+	{regexp.MustCompile(`"(dbSize|dbSizeInUse)":\d+`), `"$1":<size>`},
+	{regexp.MustCompile(`"(DBSize|DBSizeInUse)" : \d+`), `"$1" : <size>`},
+	// The width of a table's columns.
+	{regexp.MustCompile(`(─|-){2,}`), `--`},
+	{regexp.MustCompile(` {2,}`), ` `},
+}
+
+func (s *session) normalize(text string) string {
+	text = strings.NewReplacer(s.ids...).Replace(text)
+	for _, v := range volatile {
+		text = v.what.ReplaceAllString(text, v.with)
+	}
+	return text
+}
+
+// decode turns the protobuf output of a command into text.
+func decode(args []string, out string) (string, error) {
+	messages := map[string]proto.Message{
+		"get": &pb.RangeResponse{}, "put": &pb.PutResponse{}, "del": &pb.DeleteRangeResponse{},
+		"txn": &pb.TxnResponse{}, "member": &pb.MemberListResponse{}, "alarm": &pb.AlarmResponse{},
+	}
+	m := messages[args[0]]
+	if m == nil {
+		return "", fmt.Errorf("nobody knows what %q prints as protobuf", args)
+	}
+	if err := proto.Unmarshal([]byte(out), m); err != nil {
+		return "", fmt.Errorf("decode the protobuf output of %q: %w", args, err)
+	}
+	return prototext.Format(m) + "\n", nil
+}

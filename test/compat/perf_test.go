@@ -1,0 +1,45 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package compat_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"regexp"
+	"testing"
+	"time"
+
+	"keelson.io/keelson/test/harness"
+)
+
+// perfVerdict are the lines that etcdctl ends its check with. Whether each is a
+// pass depends on the machine.
+var perfVerdict = regexp.MustCompile(`(?m)^(PASS|FAIL): (Throughput (is|too low)|Slowest request took|Stddev is|Stddev too high).*$`)
+
+// etcdctl check perf runs to its verdict. The smallest load takes a minute, so
+// this is for the long run of the tests.
+func TestCheckPerf(t *testing.T) {
+	if os.Getenv("KEELSON_LONG") != "1" {
+		t.Skip("takes a minute for each server; set KEELSON_LONG=1")
+	}
+	for _, kind := range []harness.Kind{harness.Etcd, challenger()} {
+		t.Run(kind.String(), func(t *testing.T) {
+			s := newSession(t, etcdctl37(t), kind)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, s.client.path, "--endpoints="+s.server.Endpoint(),
+				"check", "perf", "--load=s", "--auto-compact", "--auto-defrag")
+			cmd.Env = harness.CleanEnviron()
+			// A verdict of too slow is an exit status, too.
+			out, err := cmd.CombinedOutput()
+			if ctx.Err() != nil {
+				t.Fatalf("%v: %v\n%s", ctx.Err(), err, out)
+			}
+			if got := len(perfVerdict.FindAll(out, -1)); got != 3 {
+				t.Errorf("%d of 3 lines of the verdict\n%s", got, out)
+			}
+		})
+	}
+}
