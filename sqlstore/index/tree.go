@@ -127,6 +127,7 @@ func (t *Tree[V]) Descend(lo, hi string, fn func(key string, v V) bool) {
 
 func (t *Tree[V]) mustBeWritable() {
 	if t.generation == 0 {
+		// A fault of the program: its readers would see a state that never was.
 		panic("index: write to a snapshot")
 	}
 }
