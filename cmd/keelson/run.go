@@ -16,6 +16,7 @@ import (
 	"github.com/jonboulle/clockwork"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/etcdapi"
@@ -158,6 +159,10 @@ func storeOptions(c *config, clock clockwork.Clock, logger *zap.Logger) sqlstore
 }
 
 func logOptions(c *config, identity etcdapi.Identity, logger *zap.Logger) raftlog.Options {
+	if wal.Exist(walDir(c)) {
+		// As in etcd the flags that found a cluster count once: the log knows who wrote it.
+		identity = etcdapi.Identity{Peers: identity.Peers}
+	}
 	o := raftlog.Options{
 		DataDir: c.dataDir, WALDir: c.walDir, Logger: logger,
 		MemberID: identity.MemberID, ClusterID: identity.ClusterID, Peers: identity.Peers,
@@ -172,6 +177,13 @@ func logOptions(c *config, identity etcdapi.Identity, logger *zap.Logger) raftlo
 		o.Start = raftlog.StartJoin
 	}
 	return o
+}
+
+func walDir(c *config) string {
+	if c.walDir != "" {
+		return c.walDir
+	}
+	return filepath.Join(c.dataDir, "member", "wal")
 }
 
 // keep turns etcd's 0, which keeps all files, into the log's name of that.
