@@ -18,12 +18,12 @@ type countingCodec struct {
 // Marshal implements encoding.CodecV2.
 func (c countingCodec) Marshal(v any) (mem.BufferSlice, error) {
 	data, err := c.Codec.Marshal(v)
-	c.metrics.sentBytes.Add(float64(data.Len()))
+	c.metrics.ClientSentBytes.Add(float64(data.Len()))
 	return data, err
 }
 
 // Unmarshal implements encoding.CodecV2.
 func (c countingCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	c.metrics.receivedBytes.Add(float64(data.Len()))
+	c.metrics.ClientReceivedBytes.Add(float64(data.Len()))
 	return c.Codec.Unmarshal(data, v)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
@@ -63,7 +64,7 @@ func startNode(t *testing.T, dir string, opts Options) *node {
 	identity, err := initial.Identity()
 	must(err)
 	n := &node{t: t, dir: dir, serve: make(chan error, 1)}
-	n.lessor, err = lessor.New(lessor.Options{CheckpointInterval: opts.LeaseCheckpointInterval}, nil)
+	n.lessor, err = lessor.New(lessor.Options{}, nil)
 	must(err)
 	n.store, err = sqlstore.Open(testContext(t), sqlstore.Options{
 		DB:      sqldb.Options{Path: filepath.Join(dir, "keelson.db"), Clock: systemClock{}},
@@ -71,9 +72,8 @@ func startNode(t *testing.T, dir string, opts Options) *node {
 	})
 	must(err)
 	opts.Name, opts.ClientURLs = "test", []string{"http://127.0.0.1:2379"}
-	if opts.Logger == nil {
-		opts.Logger = zap.NewNop()
-	}
+	registry := prometheus.NewRegistry()
+	opts.Registerer, opts.Gatherer = registry, prometheus.Gatherers{registry, prometheus.DefaultGatherer}
 	machine := NewStateMachine(n.store, n.lessor, opts)
 	n.log, err = raftlog.Open(raftlog.Options{
 		DataDir: dir, MemberID: identity.MemberID, ClusterID: identity.ClusterID, Peers: identity.Peers,

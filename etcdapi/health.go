@@ -93,12 +93,12 @@ func (h health) serveHealth(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if answer.Reason != "" {
-		h.metrics.healthFailures.Inc()
+		h.metrics.HealthFailures.Inc()
 		h.opts.Logger.Warn("/health error", zap.String("output", string(text)), zap.Int("status-code", http.StatusServiceUnavailable))
 		http.Error(w, string(text), http.StatusServiceUnavailable)
 		return
 	}
-	h.metrics.healthSuccess.Inc()
+	h.metrics.HealthSuccesses.Inc()
 	h.write(w, string(text))
 }
 
@@ -178,8 +178,8 @@ func (h health) record(kind, name, result string) {
 	if result == "success" {
 		value = 1
 	}
-	h.metrics.healthChecks.WithLabelValues(kind, name).Set(value)
-	h.metrics.healthChecksTotal.WithLabelValues(kind, name, result).Inc()
+	h.metrics.HealthCheck.WithLabelValues(kind, name).Set(value)
+	h.metrics.HealthChecks.WithLabelValues(kind, name, result).Inc()
 }
 
 // write sends an answer. What can't be written any more, nobody waits for.

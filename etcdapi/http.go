@@ -32,7 +32,8 @@ func (s *Server) httpHandler() http.Handler {
 // observingHandler serves what a listener for metrics has: /metrics and health.
 func (s *Server) observingHandler() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.Handle("/metrics", promhttp.Handler())
+	mux.Handle("/metrics", promhttp.InstrumentMetricHandler(s.opts.Registerer,
+		promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{})))
 	newHealth(s.core).install(mux)
 	mux.HandleFunc("/v3/", func(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, "keelson: the JSON gateway is not served by this version", http.StatusNotImplemented)

@@ -32,8 +32,8 @@ type gate struct {
 func newGate(c *core) *gate {
 	return &gate{
 		core:     c,
-		unary:    versionCounter{vec: c.metrics.clientRequests, kind: "unary"},
-		stream:   versionCounter{vec: c.metrics.clientRequests, kind: "stream"},
+		unary:    versionCounter{vec: c.metrics.ClientRequests, kind: "unary"},
+		stream:   versionCounter{vec: c.metrics.ClientRequests, kind: "stream"},
 		leaderly: make(map[*leaderStream]struct{}),
 	}
 }

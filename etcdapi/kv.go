@@ -47,7 +47,10 @@ func (c *core) readRange(ctx context.Context, r *pb.RangeRequest) (*wire.RangeRe
 			return nil, err
 		}
 	}
-	return c.store.Range(ctx, r)
+	start := c.opts.Clock.Now()
+	resp, err := c.store.Range(ctx, r)
+	c.metrics.rangeRead.observe(c.since(start), err)
+	return resp, err
 }
 
 // RangeStream sends the range in chunks of about the largest request's size.

@@ -193,9 +193,6 @@ func (s *leaseService) renew(ctx context.Context, id int64) (int64, error) {
 		}
 		ttl, err = s.lessor.Renew(ctx, id)
 	}
-	if err == nil {
-		s.metrics.leasesRenewed.Inc()
-	}
 	return ttl, err
 }
 
@@ -203,7 +200,7 @@ func (s *leaseService) keepAliveFailure(ctx context.Context, direction string, e
 	if ctx.Err() != nil || clientLeft(err) {
 		return
 	}
-	s.metrics.streamFailures.WithLabelValues(direction, "lease-keepalive").Inc()
+	s.metrics.StreamFailures.WithLabelValues(direction, "lease-keepalive").Inc()
 	s.opts.Logger.Warn("lease keepalive stream failed", zap.String("direction", direction), zap.Error(err))
 }
 
@@ -226,9 +223,6 @@ func (p leaseProposer) RevokeLease(ctx context.Context, id int64) error {
 	_, err := p.proposeMessage(ctx, wire.KindLeaseRevoke, &pb.LeaseRevokeRequest{ID: id})
 	if errors.Is(err, sqlstore.ErrLeaseNotFound) {
 		return nil
-	}
-	if err == nil {
-		p.metrics.leasesExpired.Inc()
 	}
 	return err
 }

@@ -4,6 +4,7 @@
 package etcdapi
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/coreos/go-semver/semver"
@@ -69,14 +70,19 @@ func (b storedMembership) MustReadMembersFromBackend() (map[types.ID]*membership
 func (storedMembership) DowngradeInfoFromBackend() *version.DowngradeInfo { return nil }
 func (storedMembership) MustCreateBackendBuckets()                        {}
 
-func (storedMembership) MustSaveClusterVersionToBackend(*semver.Version) { panic(errReadOnly) }
-func (storedMembership) MustSaveMemberToBackend(*membership.Member)      { panic(errReadOnly) }
-func (storedMembership) MustDeleteMemberFromBackend(types.ID)            { panic(errReadOnly) }
-func (storedMembership) MustSaveDowngradeToBackend(*version.DowngradeInfo) {
-	panic(errReadOnly)
-}
-func (storedMembership) TrimMembershipFromBackend() error {
-	return fmt.Errorf("etcdapi: %s", errReadOnly)
-}
+// The writing half has no errors to return. Nothing here calls it: a change that
+// went past the log would be lost, or worse, kept on this member only.
 
-const errReadOnly = "membership is changed by the log only"
+func (storedMembership) MustSaveClusterVersionToBackend(*semver.Version)   { unwritable() }
+func (storedMembership) MustSaveMemberToBackend(*membership.Member)        { unwritable() }
+func (storedMembership) MustDeleteMemberFromBackend(types.ID)              { unwritable() }
+func (storedMembership) MustSaveDowngradeToBackend(*version.DowngradeInfo) { unwritable() }
+
+func (storedMembership) TrimMembershipFromBackend() error { return errReadOnlyMembership }
+
+var errReadOnlyMembership = errors.New("etcdapi: membership is changed by the log only")
+
+func unwritable() {
+	// Unreachable from the calls that clusterOf and its users make.
+	panic(errReadOnlyMembership)
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 )
 
@@ -45,9 +46,6 @@ type Options struct {
 	// that asks for them, at least 100 ms; up to a tenth is added by chance.
 	// Default: 10 minutes.
 	WatchProgressInterval time.Duration
-	// LeaseCheckpointInterval is the time between two records of a long lease's
-	// remaining time. Negative: none. Default: 5 minutes; etcd's is off.
-	LeaseCheckpointInterval time.Duration
 
 	// KeepAliveMinTime is the shortest interval of a client's pings that is
 	// tolerated. Default: 5 seconds.
@@ -73,6 +71,12 @@ type Options struct {
 	// Metrics is "basic", or "extensive" for histograms of gRPC methods.
 	// Default: basic.
 	Metrics string
+	// Registerer takes the metrics, Gatherer gives what /metrics serves. Default:
+	// the default registry, where etcd's packages have theirs.
+	Registerer prometheus.Registerer
+	Gatherer   prometheus.Gatherer
+	// Version is keelson's own, for its metric. Default: unknown.
+	Version string
 	// Profiling serves /debug/pprof.
 	Profiling bool
 }
@@ -100,7 +104,6 @@ func (o *Options) SetDefaults() {
 	setDefault(&o.QuotaBackendBytes, 2<<30)
 	setDefault(&o.WatchProgressInterval, 10*time.Minute)
 	o.WatchProgressInterval = max(o.WatchProgressInterval, minWatchProgressInterval)
-	setDefault(&o.LeaseCheckpointInterval, 5*time.Minute)
 	setDefault(&o.KeepAliveMinTime, 5*time.Second)
 	setDefault(&o.KeepAliveInterval, 2*time.Hour)
 	setDefault(&o.KeepAliveTimeout, 20*time.Second)
@@ -109,6 +112,13 @@ func (o *Options) SetDefaults() {
 	setDefault(&o.WarningApplyDuration, 100*time.Millisecond)
 	setDefault(&o.WarningUnaryRequestDuration, 300*time.Millisecond)
 	setDefault(&o.Metrics, basicMetrics)
+	setDefault(&o.Version, "unknown")
+	if o.Registerer == nil {
+		o.Registerer = prometheus.DefaultRegisterer
+	}
+	if o.Gatherer == nil {
+		o.Gatherer = prometheus.DefaultGatherer
+	}
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -28,8 +28,8 @@ import (
 	"keelson.io/keelson/sqlstore"
 )
 
-// Parts is what a Server serves. The caller opened them and closes them, after
-// Stop: first the log, then the lessor and the store.
+// Parts is what a Server serves. The caller opened them and closes log and store
+// after Stop, in this order; the lessor is closed by Stop.
 type Parts struct {
 	Store        *sqlstore.Store
 	Log          Log
@@ -75,7 +75,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 			store:     parts.Store,
 			log:       parts.Log,
 			ids:       idutil.NewGenerator(uint16(status.MemberID), opts.Clock.Now()),
-			metrics:   sharedMetrics(),
+			metrics:   newServerMetrics(&opts, status.MemberID),
 			clusterID: status.ClusterID,
 			memberID:  status.MemberID,
 			stop:      stop,
@@ -85,8 +85,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 		cancel:  cancel,
 		ready:   make(chan struct{}),
 	}
-	s.metrics.serverID.WithLabelValues(fmt.Sprintf("%x", status.MemberID)).Set(1)
-	s.metrics.quotaBytes.Set(float64(opts.QuotaBackendBytes))
+	s.machine.metrics.Store(s.metrics)
 	s.gate = newGate(s.core)
 	s.grpc, s.health = s.newGRPC()
 	s.http = s.newHTTP(s.httpHandler())
@@ -98,7 +97,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 }
 
 func (s *Server) newGRPC() (*grpc.Server, *grpchealth.Server) {
-	rpc := sharedRPCMetrics(s.opts.Metrics)
+	rpc := s.metrics.rpc
 	server := grpc.NewServer(
 		grpc.ForceServerCodecV2(countingCodec{metrics: s.metrics}),
 		grpc.ChainUnaryInterceptor(rpc.UnaryServerInterceptor(), s.gate.interceptUnary),
@@ -219,6 +218,6 @@ func (s *Server) Stop(ctx context.Context) error {
 		<-finished
 	}
 	s.background.Wait()
-	s.lessor.Demote()
+	s.lessor.Close()
 	return errors.Join(errs...)
 }

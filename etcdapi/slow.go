@@ -118,7 +118,7 @@ type slowRequest struct {
 }
 
 func (c *core) warnSlow(took time.Duration, r slowRequest) {
-	c.metrics.slowApplies.Inc()
+	c.metrics.SlowApplies.Inc()
 	c.opts.Logger.Warn("apply request took too long",
 		zap.Duration("took", took),
 		zap.Duration("expected-duration", c.opts.WarningApplyDuration),

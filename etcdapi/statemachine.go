@@ -31,6 +31,7 @@ type StateMachine struct {
 	emptied chan struct{}
 	failed  chan struct{}
 	failure atomic.Pointer[error]
+	metrics atomic.Pointer[serverMetrics] // nil until there is a Server
 
 	entries []sqlstore.Entry // of the batch being applied, kept for its space
 }
@@ -40,17 +41,13 @@ var _ raftlog.StateMachine = (*StateMachine)(nil)
 // ObserveLeases returns what a store is to call with news of leases (its option
 // OnLease).
 func ObserveLeases(le *lessor.Lessor) func([]sqlstore.LeaseEvent) {
-	m := sharedMetrics()
 	return func(events []sqlstore.LeaseEvent) {
 		for _, e := range events {
 			switch e.Kind {
 			case sqlstore.LeaseGranted:
 				le.Granted(lessor.Lease(e.Lease))
-				m.leasesGranted.Inc()
-				m.leaseTTLs.Observe(float64(e.Lease.TTL))
 			case sqlstore.LeaseRevoked:
 				le.Revoked(e.Lease.ID)
-				m.leasesRevoked.Inc()
 			case sqlstore.LeaseCheckpointed:
 				le.Checkpointed(e.Lease.ID, e.Lease.Remaining)
 			}
@@ -64,7 +61,7 @@ func ObserveLeases(le *lessor.Lessor) func([]sqlstore.LeaseEvent) {
 func NewStateMachine(store *sqlstore.Store, le *lessor.Lessor, opts Options) *StateMachine {
 	opts.SetDefaults()
 	for _, l := range store.Leases() {
-		le.Granted(lessor.Lease(l))
+		le.Restore(lessor.Lease(l))
 	}
 	return &StateMachine{
 		store:   store,
@@ -132,7 +129,9 @@ func (m *StateMachine) Apply(entries []raftlog.Entry) []raftlog.Result {
 		results[i] = raftlog.Result{ID: outcomes[i].ID, Value: &outcomes[i]}
 	}
 	if took := m.opts.Clock.Now().Sub(start); took > m.opts.WarningApplyDuration {
-		sharedMetrics().slowApplies.Inc()
+		if metrics := m.metrics.Load(); metrics != nil {
+			metrics.SlowApplies.Inc()
+		}
 		m.opts.Logger.Warn("apply request took too long",
 			zap.Duration("took", took),
 			zap.Duration("expected-duration", m.opts.WarningApplyDuration),

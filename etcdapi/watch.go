@@ -334,7 +334,7 @@ func (w *watchSession) failure(direction string, err error) {
 	if w.stream.Context().Err() != nil || clientLeft(err) {
 		return
 	}
-	w.metrics.streamFailures.WithLabelValues(direction, "watch").Inc()
+	w.metrics.StreamFailures.WithLabelValues(direction, "watch").Inc()
 	w.opts.Logger.Warn("watch stream failed", zap.String("direction", direction), zap.Error(err))
 }
 

@@ -6,7 +6,7 @@
 //
 // Place on the request's path: beside it. The store owns the set of leases,
 // which only committed entries change (invariant 2); it reports each change
-// through Observe. On the leader the lessor puts a deadline to every lease,
+// through Granted, Revoked and Checkpointed. On the leader the lessor puts a deadline to every lease,
 // serves renewals, which touch only that deadline and never the log, proposes
 // the revocation of what ran out and, every checkpoint interval, the remaining
 // time of long leases, so that a change of leader does not start them anew.
@@ -23,6 +23,6 @@
 //   - At most RevokeRate revocations a second are proposed, MaxPending at a
 //     time (invariant 7).
 //
-// All time comes from Options.Clock. Allowed imports: etcd's generated
-// messages, clockwork, zap.
+// All time comes from Options.Clock. Allowed imports: metrics, etcd's
+// generated messages, clockwork, zap.
 package lessor

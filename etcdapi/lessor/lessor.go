@@ -98,7 +98,7 @@ func New(opts Options, leases []Lease) (*Lessor, error) {
 	}
 	le := &Lessor{opts: opts, leases: make(map[int64]*lease, len(leases))}
 	for _, l := range leases {
-		le.Granted(l)
+		le.Restore(l)
 	}
 	return le, nil
 }
@@ -164,9 +164,16 @@ func (le *Lessor) Close() {
 	le.background.Wait()
 }
 
-// Granted tells of a lease that the store has. A lease that is known already
+// Granted tells of a lease that was just granted.
+func (le *Lessor) Granted(l Lease) {
+	le.opts.Metrics.Granted.Inc()
+	le.opts.Metrics.TTL.Observe(float64(l.TTL))
+	le.Restore(l)
+}
+
+// Restore tells of a lease that the store has. A lease that is known already
 // keeps its deadline.
-func (le *Lessor) Granted(granted Lease) {
+func (le *Lessor) Restore(granted Lease) {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.leases[granted.ID] != nil {
@@ -191,6 +198,7 @@ func (le *Lessor) Revoked(id int64) {
 	if l == nil {
 		return
 	}
+	le.opts.Metrics.Revoked.Inc()
 	delete(le.leases, id)
 	le.expiries.remove(&l.expiry)
 	le.checkpoints.remove(&l.checkpoint)

@@ -10,6 +10,8 @@ import (
 
 	"github.com/jonboulle/clockwork"
 	"go.uber.org/zap"
+
+	"keelson.io/keelson/metrics"
 )
 
 // Options of a Lessor. The zero value of a field stands for its default.
@@ -18,6 +20,8 @@ type Options struct {
 	Clock clockwork.Clock
 	// Logger takes failed revocations. Default: none.
 	Logger *zap.Logger
+	// Metrics count what happens to leases. Default: nobody sees them.
+	Metrics *metrics.Leases
 	// CheckpointInterval is the time between two records of a lease's remaining
 	// time in the log; leases shorter than this are never recorded. Negative:
 	// no checkpoints. Default: 5 minutes, as in etcd.
@@ -43,6 +47,9 @@ func (o *Options) setDefaults() {
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
+	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.NewLeases(nil)
 	}
 	if o.CheckpointInterval == 0 {
 		o.CheckpointInterval = 5 * time.Minute

@@ -71,6 +71,7 @@ func (le *Lessor) extend(id int64, t *term) (ttl int64, err error) {
 		return 0, ErrNotFound
 	}
 	le.refresh(l, le.opts.Clock.Now(), 0)
+	le.opts.Metrics.Renewed.Inc()
 	return l.TTL, nil
 }
 

@@ -118,7 +118,10 @@ func (le *Lessor) revoke(t *term, ids []int64) {
 			defer pending.Done()
 			defer func() { <-slots }()
 			err := t.proposer.RevokeLease(t.ctx, id)
-			if err != nil && t.ctx.Err() == nil {
+			switch {
+			case err == nil:
+				le.opts.Metrics.Expired.Inc()
+			case t.ctx.Err() == nil:
 				lg.Warn("failed to revoke lease",
 					zap.String("lease-id", fmt.Sprintf("%016x", id)), zap.Error(err))
 			}
