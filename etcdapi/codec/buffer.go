@@ -46,7 +46,12 @@ func bufferSlice(parts [][]byte) mem.BufferSlice {
 var buffers bufferPool
 
 // bufferSizes are the capacities of pooled buffers, in bytes.
-var bufferSizes = [...]int{4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20}
+var bufferSizes = [...]int{4 << 10, 16 << 10, 64 << 10, 256 << 10, maxPooled}
+
+// maxPooled is the length in bytes up to which responses lie in pooled buffers. Measured with values
+// of 1 to 8 KiB: below, sending the parts where they are gains nothing over a copy into a buffer
+// that stays in the processor's cache; a list of 20 MB takes a quarter less CPU without the copy.
+const maxPooled = 1 << 20
 
 // bufferPool pools buffers that come as they were left. Marshal writes every byte of a buffer, so
 // there is no use in clearing it first, as grpc's own pool does: with a page of 500 objects that

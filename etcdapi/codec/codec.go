@@ -15,10 +15,6 @@ import (
 	"keelson.io/keelson/sqlstore/wire"
 )
 
-// scatterMin is the length in bytes from which on a response may be sent in parts that are not
-// copied. Smaller ones fit a pooled buffer well.
-const scatterMin = 64 << 10
-
 var errSize = errors.New("codec: message changed while it was marshaled")
 
 // Codec encodes and decodes every message of a server. It has no state; the zero value is ready.
@@ -29,8 +25,9 @@ var _ encoding.CodecV2 = Codec{}
 // Name is that of grpc's protobuf codec: clients must not see a difference.
 func (Codec) Name() string { return "proto" }
 
-// Marshal encodes a response of package wire, or any other protobuf message. A large response
-// refers to its key-values and events until it is sent, instead of copying them.
+// Marshal encodes a response of package wire, or any other protobuf message. A response too large
+// for a pooled buffer refers to its long key-values and events until it is sent, instead of copying
+// them.
 func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch m := v.(type) {
 	case *wire.WatchResponse:
@@ -57,7 +54,7 @@ func marshalWire(m wire.Message) mem.BufferSlice {
 		buf := make([]byte, size)
 		m.MarshalTo(buf)
 		return new(oneBuffer).slice(buf)
-	case size >= scatterMin && wire.Shareable(m) >= size/2:
+	case size > maxPooled && wire.Shareable(m) >= size/2:
 		return bufferSlice(wire.Scatter(m))
 	}
 	buf := buffers.Get(size)

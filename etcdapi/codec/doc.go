@@ -16,8 +16,8 @@
 //   - A request of this package owns its bytes, and its fields alias them. They are never from a
 //     pool, so they may live on as a part of a raft entry, which is built around them (Put.Entry).
 //   - An encoded response is one allocation if it is small, else it lies in a pooled buffer that
-//     grpc returns when it is sent. Of a large response, long key-values and events are not copied
-//     but referred to until then: encoded key-values and events must never change.
+//     grpc returns when it is sent. Of a response over 1 MiB, long key-values and events are not
+//     copied but referred to until then: encoded key-values and events must never change.
 //
 // # Imports
 //

@@ -181,7 +181,7 @@ func TestKVThroughGeneratedClient(t *testing.T) {
 	kv, ctx := pb.NewKVClient(connect(t, s)), testContext(t)
 
 	// Responses of all three encodings: small, pooled and in parts.
-	for _, kvs := range [][][]byte{nil, keyValues(1, 0), keyValues(10, 100), keyValues(200, 2000), keyValues(5000, 40)} {
+	for _, kvs := range [][][]byte{nil, keyValues(1, 0), keyValues(10, 100), keyValues(200, 2000), keyValues(1000, 2000), keyValues(40000, 40)} {
 		s.rangeResponse = &wire.RangeResponse{Header: header, KVs: kvs, More: true, Count: 12345}
 		request := &pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte("b"), Limit: 500, Revision: 4, KeysOnly: true}
 		got, err := kv.Range(ctx, request)
@@ -211,7 +211,7 @@ func TestKVThroughGeneratedClient(t *testing.T) {
 	s.sawRequest(t, del, &pb.InternalRaftRequest{DeleteRange: del})
 
 	s.txnResponse = &wire.TxnResponse{Header: header, Responses: []wire.ResponseOp{
-		{Range: &wire.RangeResponse{Header: wire.Header{Revision: 900}, KVs: keyValues(100, 3000), Count: 100}},
+		{Range: &wire.RangeResponse{Header: wire.Header{Revision: 900}, KVs: keyValues(500, 3000), Count: 500}},
 		{Txn: &wire.TxnResponse{Succeeded: true, Responses: []wire.ResponseOp{{Put: s.putResponse}, {DeleteRange: s.deleteResponse}}}},
 	}}
 	txn := &pb.TxnRequest{
@@ -271,13 +271,13 @@ func TestStreamsThroughGeneratedClients(t *testing.T) {
 	s := &recorder{
 		chunks: []*wire.RangeStreamResponse{
 			{Range: wire.RangeResponse{KVs: keyValues(10, 100)}},
-			{Range: wire.RangeResponse{KVs: keyValues(100, 5000)}},
+			{Range: wire.RangeResponse{KVs: keyValues(300, 5000)}},
 			{Range: wire.RangeResponse{Header: header, KVs: keyValues(1, 1), Count: 111}, HasHeader: true},
 		},
 		watchResponses: []*wire.WatchResponse{
 			{Header: header, WatchID: 4, Created: true},
 			{Header: header, WatchID: 4, Events: [][]byte{
-				wire.AppendEvent(nil, mvccpb.PUT, keyValues(1, 100_000)[0], keyValues(1, 10)[0]),
+				wire.AppendEvent(nil, mvccpb.PUT, keyValues(1, 1_500_000)[0], keyValues(1, 10)[0]),
 				wire.AppendEvent(nil, mvccpb.DELETE, keyValues(1, 0)[0], nil),
 			}},
 			{Header: header, WatchID: 4, Canceled: true, CompactRevision: 8, CancelReason: "no ünicode lost"},
@@ -375,7 +375,7 @@ func TestInterceptors(t *testing.T) {
 }
 
 func TestCompressedMessages(t *testing.T) {
-	s := &recorder{rangeResponse: &wire.RangeResponse{Header: header, KVs: keyValues(200, 2000)}}
+	s := &recorder{rangeResponse: &wire.RangeResponse{Header: header, KVs: keyValues(1000, 2000)}}
 	request := &pb.RangeRequest{Key: []byte("k")}
 	got, err := pb.NewKVClient(connect(t, s)).Range(testContext(t), request, grpc.UseCompressor(gzip.Name))
 	if err != nil {

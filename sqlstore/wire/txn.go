@@ -29,7 +29,8 @@ func mergeTxn(data []byte, m *pb.TxnRequest, depth int) error {
 	if depth < 1 {
 		return ErrTooDeep
 	}
-	if err := reserveTxn(data, m); err != nil {
+	spares, err := reserveTxn(data, m)
+	if err != nil {
 		return err
 	}
 	c := cursor{buf: data}
@@ -39,17 +40,19 @@ func mergeTxn(data []byte, m *pb.TxnRequest, depth int) error {
 			if depth < 2 {
 				return ErrTooDeep
 			}
-			compare, err := newCompare(c.view())
-			m.Compare = append(m.Compare, compare)
-			c.fail(err)
+			compare := take(&spares.compare)
+			m.Compare = append(m.Compare, &compare.compare)
+			c.fail(mergeCompare(c.view(), compare))
 		case 2<<3 | lenType:
-			op, err := newRequestOp(c.view(), depth-1)
+			data := c.view()
+			op := newRequestOp(data, &spares)
 			m.Success = append(m.Success, op)
-			c.fail(err)
+			c.fail(mergeRequestOp(data, op, depth-1))
 		case 3<<3 | lenType:
-			op, err := newRequestOp(c.view(), depth-1)
+			data := c.view()
+			op := newRequestOp(data, &spares)
 			m.Failure = append(m.Failure, op)
-			c.fail(err)
+			c.fail(mergeRequestOp(data, op, depth-1))
 		default:
 			c.skip(tag)
 		}
@@ -57,16 +60,37 @@ func mergeTxn(data []byte, m *pb.TxnRequest, depth int) error {
 	return c.err
 }
 
-// txnLists is room for the lists of the transaction that Kubernetes sends: one compare and one
-// operation for each outcome.
-type txnLists struct {
+// guardedWrite is room, in one allocation, for the transaction by which Kubernetes writes: one
+// compare, one write if it holds, and one read if it does not.
+type guardedWrite struct {
 	compares [1]*pb.Compare
 	ops      [2]*pb.RequestOp
+	compare  compareMod
+	put      putOp
+	get      rangeOp
 }
 
-// reserveTxn gives m's empty lists the room that data's elements need, in one or two allocations.
-// It looks at the transaction's own fields only, so that a nested one is not walked once a level.
-func reserveTxn(data []byte, m *pb.TxnRequest) error {
+// spareParts are allocated parts of a transaction, for take.
+type spareParts struct {
+	compare *compareMod
+	put     *putOp
+	get     *rangeOp
+}
+
+// take returns the spare part, once, and new ones after that.
+func take[T any](spare **T) *T {
+	part := *spare
+	if part == nil {
+		return new(T)
+	}
+	*spare = nil
+	return part
+}
+
+// reserveTxn gives m's empty lists the room that data's elements need, and returns what it
+// allocated besides. It looks at the transaction's own fields only, so that a nested one is not
+// walked once a level.
+func reserveTxn(data []byte, m *pb.TxnRequest) (spareParts, error) {
 	var compares, success, failure int
 	c := cursor{buf: data}
 	for tag := c.next(); tag != 0; tag = c.next() {
@@ -81,20 +105,20 @@ func reserveTxn(data []byte, m *pb.TxnRequest) error {
 		c.skip(tag)
 	}
 	if c.err != nil || len(m.Compare)+len(m.Success)+len(m.Failure) > 0 {
-		return c.err // a merge appends as it goes
+		return spareParts{}, c.err // a merge appends as it goes
 	}
-	if ops := success + failure; compares <= 1 && ops <= 2 {
-		lists := new(txnLists)
-		m.Compare = room(lists.compares[:], compares)
-		m.Success = room(lists.ops[:], success)
-		m.Failure = room(lists.ops[success:], failure)
-	} else {
-		list := make([]*pb.RequestOp, ops)
-		m.Compare = room(make([]*pb.Compare, compares), compares)
-		m.Success = room(list, success)
-		m.Failure = room(list[success:], failure)
+	if compares == 1 && success == 1 && failure <= 1 {
+		g := new(guardedWrite)
+		m.Compare = g.compares[:0:1]
+		m.Success = g.ops[:0:1]
+		m.Failure = room(g.ops[1:], failure)
+		return spareParts{&g.compare, &g.put, &g.get}, nil
 	}
-	return nil
+	list := make([]*pb.RequestOp, success+failure)
+	m.Compare = room(make([]*pb.Compare, compares), compares)
+	m.Success = room(list, success)
+	m.Failure = room(list[success:], failure)
+	return spareParts{}, nil
 }
 
 // room returns an empty list with room for s's first n elements; nil if there are none, as
@@ -112,8 +136,7 @@ type compareMod struct {
 	target  pb.Compare_ModRevision
 }
 
-func newCompare(data []byte) (*pb.Compare, error) {
-	a := new(compareMod)
+func mergeCompare(data []byte, a *compareMod) error {
 	m := &a.compare
 	c := cursor{buf: data}
 	for tag := c.next(); tag != 0; tag = c.next() {
@@ -141,7 +164,7 @@ func newCompare(data []byte) (*pb.Compare, error) {
 			c.skip(tag)
 		}
 	}
-	return m, c.err
+	return c.err
 }
 
 // The types below hold an operation with its oneof wrapper and its request, in one allocation.
@@ -168,20 +191,20 @@ type (
 	}
 )
 
-// allocRequestOp returns an operation that already holds an empty request of the kind that data
+// newRequestOp returns an operation that already holds an empty request of the kind that data
 // begins with, for mergeRequestOp to fill.
-func allocRequestOp(data []byte) *pb.RequestOp {
+func newRequestOp(data []byte, spares *spareParts) *pb.RequestOp {
 	if len(data) == 0 {
 		return new(pb.RequestOp)
 	}
 	switch data[0] {
 	case 1<<3 | lenType:
-		a := new(rangeOp)
+		a := take(&spares.get)
 		a.union.RequestRange = &a.request
 		a.op.Request = &a.union
 		return &a.op
 	case 2<<3 | lenType:
-		a := new(putOp)
+		a := take(&spares.put)
 		a.union.RequestPut = &a.request
 		a.op.Request = &a.union
 		return &a.op
@@ -199,11 +222,10 @@ func allocRequestOp(data []byte) *pb.RequestOp {
 	return new(pb.RequestOp)
 }
 
-// newRequestOp decodes an operation of at most depth nested messages, itself included.
-func newRequestOp(data []byte, depth int) (*pb.RequestOp, error) {
-	op := allocRequestOp(data)
+// mergeRequestOp decodes an operation of at most depth nested messages, itself included.
+func mergeRequestOp(data []byte, op *pb.RequestOp, depth int) error {
 	if depth < 1 {
-		return op, ErrTooDeep
+		return ErrTooDeep
 	}
 	c := cursor{buf: data}
 	for tag := c.next(); tag != 0; tag = c.next() {
@@ -212,7 +234,7 @@ func newRequestOp(data []byte, depth int) (*pb.RequestOp, error) {
 			continue
 		}
 		if depth < 2 {
-			return op, ErrTooDeep
+			return ErrTooDeep
 		}
 		switch request := c.view(); tag {
 		case 1<<3 | lenType:
@@ -245,5 +267,5 @@ func newRequestOp(data []byte, depth int) (*pb.RequestOp, error) {
 			c.fail(mergeTxn(request, union.RequestTxn, depth-1))
 		}
 	}
-	return op, c.err
+	return c.err
 }
