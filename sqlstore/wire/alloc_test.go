@@ -1,6 +1,10 @@
 // Copyright 2026 The keelson Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build !race
+
+// The race detector allocates on its own account.
+
 package wire_test
 
 import (

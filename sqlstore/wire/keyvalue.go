@@ -77,12 +77,6 @@ func StripValue(data []byte) []byte {
 	return append(append(make([]byte, 0, len(data)-(end-start)), data[:start]...), data[end:]...)
 }
 
-// AppendStripped appends what StripValue returns, so that a list of keys needs only one buffer.
-func AppendStripped(dst, data []byte) []byte {
-	start, end := valueField(data)
-	return append(append(dst, data[:start]...), data[end:]...)
-}
-
 // valueField returns where the value lies, with its tag, in the encoding of an mvccpb.KeyValue;
 // an empty span if it has none or the encoding is malformed. AppendKeyValue writes one value only,
 // and so the first is all there is.
