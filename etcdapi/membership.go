@@ -20,7 +20,7 @@ import (
 // clusterOf is the store's membership as etcd's membership package has it, for
 // its rules and formats. It is a copy: changes to it go nowhere.
 func clusterOf(store *sqlstore.Store, lg *zap.Logger) *membership.RaftCluster {
-	cluster := membership.NewCluster(lg)
+	cluster := membership.NewCluster(lg, membership.WithMaxLearners(membership.DefaultMaxLearners))
 	cluster.SetBackend(storedMembership{store})
 	cluster.UnsafeLoad()
 	return cluster

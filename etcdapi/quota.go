@@ -6,6 +6,7 @@ package etcdapi
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
@@ -28,6 +29,29 @@ const (
 type quota struct {
 	*core
 	raising atomic.Bool
+	sampled atomic.Pointer[usageSample]
+}
+
+// usageSample is the space that rows took at a time.
+type usageSample struct {
+	at   time.Time
+	used int64
+}
+
+// usageMaxAge is how old the figure may be that writes are checked against, so
+// that not every write asks the database. What is written meanwhile may exceed
+// the quota.
+const usageMaxAge = 20 * time.Millisecond
+
+// used returns the space that rows take, as of at most usageMaxAge ago.
+func (q *quota) used() int64 {
+	now := q.opts.Clock.Now()
+	if s := q.sampled.Load(); s != nil && now.Sub(s.at) < usageMaxAge {
+		return s.used
+	}
+	s := &usageSample{at: now, used: q.usage().used}
+	q.sampled.Store(s)
+	return s.used
 }
 
 // check returns sqlstore.ErrNoSpace when cost bytes do not fit any more.
@@ -36,7 +60,7 @@ func (q *quota) check(ctx context.Context, cost int) error {
 	if limit < 0 || cost == 0 {
 		return nil
 	}
-	if q.usage().used+int64(cost) < limit {
+	if q.used()+int64(cost) < limit {
 		return nil
 	}
 	q.raise(ctx)

@@ -1,0 +1,191 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jonboulle/clockwork"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"keelson.io/keelson/etcdapi/codec"
+	"keelson.io/keelson/raftlog"
+	"keelson.io/keelson/sqlstore/wire"
+)
+
+// stubLog is a log with whatever status a test wants.
+type stubLog struct {
+	Log
+	mu     sync.Mutex
+	status raftlog.Status
+}
+
+func (l *stubLog) set(s raftlog.Status) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status = s
+}
+
+func (l *stubLog) Status() raftlog.Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status
+}
+
+func (l *stubLog) Leader() uint64 { return l.Status().Leader }
+func (l *stubLog) Term() uint64   { return l.Status().Term }
+
+func testGate(t *testing.T, log Log, clock clockwork.Clock) (*gate, *observer.ObservedLogs) {
+	t.Helper()
+	logs, seen := observer.New(zapcore.WarnLevel)
+	opts := &Options{Registerer: prometheus.NewRegistry(), Clock: clock, Logger: zap.New(logs)}
+	opts.SetDefaults()
+	stop, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	return newGate(&core{opts: opts, log: log, metrics: newServerMetrics(opts, 1), stop: stop}), seen
+}
+
+func incoming(pairs ...string) context.Context {
+	return metadata.NewIncomingContext(context.Background(), metadata.Pairs(pairs...))
+}
+
+func pass(context.Context, any) (any, error) { return "passed", nil }
+
+func TestGateUnary(t *testing.T) {
+	log := &stubLog{}
+	g, _ := testGate(t, log, clockwork.NewFakeClock())
+	info := &grpc.UnaryServerInfo{FullMethod: "/etcdserverpb.KV/Range"}
+	needsLeader := incoming(rpctypes.MetadataRequireLeaderKey, rpctypes.MetadataHasLeader)
+	for name, tc := range map[string]struct {
+		ctx    context.Context
+		req    any
+		status raftlog.Status
+		want   error
+	}{
+		"no leader needed":        {ctx: incoming(), req: &codec.Range{}},
+		"no leader":               {ctx: needsLeader, req: &codec.Range{}, want: rpctypes.ErrGRPCNoLeader},
+		"a leader":                {ctx: needsLeader, req: &codec.Range{}, status: raftlog.Status{Leader: 1}},
+		"garbled version":         {ctx: incoming(rpctypes.MetadataClientAPIVersionKey, "\xff"), req: &codec.Range{}, want: rpctypes.ErrGRPCInvalidClientAPIVersion},
+		"learner":                 {ctx: incoming(), req: &codec.Put{}, status: raftlog.Status{Learner: true}, want: rpctypes.ErrGRPCNotSupportedForLearner},
+		"linearizable on learner": {ctx: incoming(), req: &codec.Range{}, status: raftlog.Status{Learner: true}, want: rpctypes.ErrGRPCNotSupportedForLearner},
+		"serializable on learner": {ctx: incoming(), req: &codec.Range{Msg: pb.RangeRequest{Serializable: true}}, status: raftlog.Status{Learner: true}},
+		"status of learner":       {ctx: incoming(), req: &pb.StatusRequest{}, status: raftlog.Status{Learner: true}},
+	} {
+		log.set(tc.status)
+		resp, err := g.interceptUnary(tc.ctx, tc.req, info, pass)
+		if !errors.Is(err, tc.want) {
+			t.Errorf("%s: %v, want %v", name, err, tc.want)
+		}
+		if tc.want == nil && resp != "passed" {
+			t.Errorf("%s: %v", name, resp)
+		}
+	}
+}
+
+func TestClientVersionsAreBounded(t *testing.T) {
+	g, _ := testGate(t, &stubLog{}, clockwork.NewFakeClock())
+	info := &grpc.UnaryServerInfo{}
+	for i := range 10 * maxClientVersions {
+		ctx := incoming(rpctypes.MetadataClientAPIVersionKey, fmt.Sprintf("3.%d", i))
+		if _, err := g.interceptUnary(ctx, nil, info, pass); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := testutil.CollectAndCount(g.metrics.ClientRequests); got != maxClientVersions+1 {
+		t.Errorf("%d time series", got)
+	}
+	if got := testutil.ToFloat64(g.metrics.ClientRequests.WithLabelValues("unary", otherVersions)); got != 9*maxClientVersions {
+		t.Errorf("%v requests of other versions", got)
+	}
+}
+
+func TestSlowRequestsAreLogged(t *testing.T) {
+	clock := clockwork.NewFakeClock()
+	g, logs := testGate(t, &stubLog{}, clock)
+	slow := func(context.Context, any) (any, error) {
+		clock.Advance(time.Second)
+		return &wire.RangeResponse{Count: 3}, nil
+	}
+	request := &codec.Put{Msg: pb.PutRequest{Key: []byte("k"), Value: []byte("secret")}}
+	if _, err := g.interceptUnary(incoming(), request, &grpc.UnaryServerInfo{FullMethod: "/m"}, slow); err != nil {
+		t.Fatal(err)
+	}
+	lines := logs.FilterMessage("request stats").All()
+	if len(lines) != 1 {
+		t.Fatalf("%d lines", len(lines))
+	}
+	fields := lines[0].ContextMap()
+	if fields["time spent"] != time.Second || fields["response type"] != "/m" || fields["response count"] != int64(3) {
+		t.Errorf("fields %v", fields)
+	}
+	if content := fmt.Sprint(fields["request content"]); content == "" || strings.Contains(content, "secret") {
+		t.Errorf("content %q", content)
+	}
+}
+
+// stubStream is a stream with a context.
+type stubStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s stubStream) Context() context.Context { return s.ctx }
+
+func TestStreamsEndWithoutLeader(t *testing.T) {
+	clock := clockwork.NewFakeClock()
+	log := &stubLog{status: raftlog.Status{Leader: 1}}
+	g, _ := testGate(t, log, clock)
+	stop, cancel := context.WithCancel(context.Background())
+	g.core.stop = stop
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		g.watchLeader()
+	}()
+	started, ended := make(chan struct{}), make(chan error)
+	ctx := incoming(rpctypes.MetadataRequireLeaderKey, rpctypes.MetadataHasLeader)
+	go func() {
+		ended <- g.interceptStream(nil, stubStream{ctx: ctx}, nil, func(_ any, stream grpc.ServerStream) error {
+			close(started)
+			<-stream.Context().Done()
+			return stream.Context().Err()
+		})
+	}()
+	<-started
+	log.set(raftlog.Status{})
+	for range leaderlessTicks {
+		if err := clock.BlockUntilContext(testContext(t), 1); err != nil {
+			t.Fatal(err)
+		}
+		clock.Advance(g.opts.ElectionTimeout)
+	}
+	eventually(t, "the stream ends", func() bool {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, rpctypes.ErrGRPCNoLeader) {
+				t.Errorf("the stream ended with %v", err)
+			}
+			return true
+		default:
+			clock.Advance(g.opts.ElectionTimeout)
+			return false
+		}
+	})
+	cancel()
+	<-watching
+}
