@@ -8,13 +8,12 @@ import (
 	"errors"
 	"hash/crc32"
 	"io"
+	"math/bits"
 	"os"
 
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
-	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 )
 
 // The last segment may end in what a crash left of a write that was never synced, and so never acknowledged.
@@ -23,8 +22,8 @@ import (
 //
 //   - A disk writes whole sectors. A torn write lacks some: where they should be there are zeros, or the file
 //     ends. A record that is wrong and lacks nothing is damaged.
-//   - A record tells its length twice, in the frame's header and in its own encoding. One that is right but
-//     for the header is damaged.
+//   - A record of which sectors are missing is not right but for its length or one bit. One that is, is damaged,
+//     even if it holds long runs of zeros; unless that bit is all that its sector had.
 //   - A write begins when the one before is synced. If a record further on says that an entry is committed,
 //     that entry was synced: what is wrong before it is damaged.
 
@@ -38,46 +37,116 @@ func findTear(path string, b []byte, s *segmentScan) (*tear, error) {
 	if s.fault == nil && isZero(rest) {
 		return nil, nil
 	}
-	if bodyIsRight(rest, s.end) {
-		return corrupt("length of a record is wrong")
+	if s.whole {
+		return corrupt(s.fault.Error())
 	}
-	if s.fault == nil && !isZero(rest[:sectorRest(off, len(rest))]) {
+	if at, ok := oneBitOff(rest, s.end); ok && !isZero(sectorFrom(b, off, off+at)) {
+		return corrupt("one bit or the length of a record is wrong")
+	}
+	// One stray bit where nothing was written yet hides nothing.
+	if s.fault == nil && countBits(sectorFrom(b, off, off)) > 1 {
 		return corrupt("length of a record is missing")
 	}
 	if s.fault != nil && !lacksSector(b, off) {
 		return corrupt(s.fault.Error())
 	}
-	if committedAfter(b, off+frameHeaderBytes) > entryIndex(s.entry) {
+	if committedAfter(b, off+frameHeaderBytes) > s.last.index {
 		return corrupt("a record before committed ones is not whole")
 	}
 	return &tear{path: path, off: off, zero: s.fault == nil}, nil
 }
 
-// bodyIsRight says that a record begins after the header at the beginning of b whose checksum continues crc,
-// whatever the header says.
+// recordHeadBytes is enough for a frame's header and whatever comes before a record's data.
+const recordHeadBytes = frameHeaderBytes + 24
+
+// oneBitOff says that b begins with a frame that continues the checksum crc but for one bit, or but for its
+// length, and where that is. b is changed meanwhile.
+func oneBitOff(b []byte, crc uint32) (at int64, ok bool) {
+	if bodyIsRight(b, crc) {
+		data, _, _ := body(b)
+		length := int64(cap(b)-cap(data)) + int64(len(data)) - frameHeaderBytes
+		return 0, binary.LittleEndian.Uint64(b) != frameHeader(length) // else the file ends in its padding
+	}
+	for i := range min(len(b), recordHeadBytes) {
+		for bit := byte(1); bit != 0; bit <<= 1 {
+			b[i] ^= bit
+			right := bodyIsRight(b, crc)
+			b[i] ^= bit
+			if right {
+				return int64(i), true
+			}
+		}
+	}
+	data, want, ok := body(b)
+	if !ok {
+		return 0, false
+	}
+	i, ok := oneBitApart(data, crc32.Update(crc, castagnoli, data)^want)
+	return int64(cap(b)-cap(data)) + i, ok
+}
+
+// oneBitApart says which byte of data to change in one bit to change its checksum by difference.
+func oneBitApart(data []byte, difference uint32) (at int64, ok bool) {
+	var effects [8]uint32 // of the bits of the byte looked at
+	for bit := range effects {
+		effects[bit] = castagnoli[1<<bit]
+	}
+	for i := int64(len(data)) - 1; i >= 0; i-- {
+		for bit, e := range effects {
+			if e == difference {
+				return i, true
+			}
+			effects[bit] = castagnoli[byte(e)] ^ e>>8
+		}
+	}
+	return 0, false
+}
+
+// bodyIsRight says that b begins with a frame whose record continues the checksum crc, whatever its header says.
 func bodyIsRight(b []byte, crc uint32) bool {
+	data, want, ok := body(b)
+	return ok && crc32.Update(crc, castagnoli, data) == want
+}
+
+// body reads the record of the frame at the beginning of b by its own encoding, without the frame's header.
+func body(b []byte) (data []byte, crc uint32, ok bool) {
 	if len(b) < frameHeaderBytes {
-		return false
+		return nil, 0, false
 	}
 	b = b[frameHeaderBytes:]
 	var fields [2]uint64 // type and checksum
 	for i := range fields {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 || int(num) != i+1 || typ != protowire.VarintType {
-			return false
+			return nil, 0, false
 		}
 		b = b[n:]
 		if fields[i], n = protowire.ConsumeVarint(b); n < 0 {
-			return false
+			return nil, 0, false
 		}
 		b = b[n:]
 	}
 	num, typ, n := protowire.ConsumeTag(b)
 	if n < 0 || num != 3 || typ != protowire.BytesType {
-		return false
+		return nil, 0, false
 	}
-	data, n := protowire.ConsumeBytes(b[n:])
-	return n >= 0 && crc32.Update(crc, castagnoli, data) == uint32(fields[1])
+	data, n = protowire.ConsumeBytes(b[n:])
+	return data, uint32(fields[1]), n >= 0 && fields[0] >= recordMetadata && fields[0] <= recordSnapshot
+}
+
+// countBits returns the number of bits set in b.
+func countBits(b []byte) int {
+	n := 0
+	for _, c := range b {
+		n += bits.OnesCount8(c)
+	}
+	return n
+}
+
+// sectorFrom returns what the sector that holds at has from off on.
+func sectorFrom(b []byte, off, at int64) []byte {
+	begin := at - at%sectorBytes
+	return b[max(begin, off):min(begin+sectorBytes, int64(len(b)))]
 }
 
 // sectorRest returns the bytes from off to the end of its sector, of at most n.
@@ -119,11 +188,13 @@ func committedAfter(b []byte, off int64) uint64 {
 		// r itself is vouched for by the next only as far as its checksum goes; the next is certain.
 		for end != 0 {
 			next, nextEnd, err := frameAt(b, end)
-			if err != nil || nextEnd == 0 || next.kind != recordCRC && crc32.Update(r.crc, castagnoli, next.data) != next.crc {
+			if err != nil || nextEnd == 0 || crc32.Update(r.crc, castagnoli, next.data) != next.crc {
 				break
 			}
 			if next.kind == recordState {
-				commit = max(commit, stateCommit(next.data))
+				if state, ok := parseState(next.data); ok {
+					commit = max(commit, state.commit)
+				}
 			}
 			r, end = next, nextEnd
 		}
@@ -135,25 +206,7 @@ func committedAfter(b []byte, off int64) uint64 {
 // continues says that the record at off continues the checksum of r.
 func continues(b []byte, off int64, r record) bool {
 	next, end, err := frameAt(b, off)
-	return err == nil && end != 0 && next.kind != recordCRC && crc32.Update(r.crc, castagnoli, next.data) == next.crc
-}
-
-// stateCommit reads the commit index out of an encoded state; 0 if there is none.
-func stateCommit(b []byte) uint64 {
-	var s raftpb.HardState
-	if proto.Unmarshal(b, &s) != nil {
-		return 0
-	}
-	return s.GetCommit()
-}
-
-// entryIndex reads the index out of an encoded entry; 0 if there is none.
-func entryIndex(b []byte) uint64 {
-	var e raftpb.Entry
-	if proto.Unmarshal(b, &e) != nil {
-		return 0
-	}
-	return e.GetIndex()
+	return err == nil && end != 0 && crc32.Update(r.crc, castagnoli, next.data) == next.crc
 }
 
 // cutTail cuts a torn end off and keeps the file as it was beside it. Whoever else has the log open keeps it from that.

@@ -43,33 +43,101 @@ var errMalformed = errors.New("malformed record")
 // parseRecord reads a record. Fields that the wal package doesn't know make it malformed: it never writes any.
 func parseRecord(b []byte) (record, error) {
 	var r record
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return r, errMalformed
-		}
-		b = b[n:]
+	ok := eachField(b, func(num protowire.Number, v uint64, data []byte) bool {
 		switch {
-		case num == 1 && typ == protowire.VarintType:
-			r.kind, n = protowire.ConsumeVarint(b)
-		case num == 2 && typ == protowire.VarintType:
-			var v uint64
-			v, n = protowire.ConsumeVarint(b)
+		case num == 1 && data == nil:
+			r.kind = v
+		case num == 2 && data == nil:
 			r.crc = uint32(v)
-		case num == 3 && typ == protowire.BytesType:
-			r.data, n = protowire.ConsumeBytes(b)
+		case num == 3 && data != nil:
+			r.data = data
 		default:
-			n = -1
+			return false
 		}
-		if n < 0 {
-			return r, errMalformed
-		}
-		b = b[n:]
-	}
-	if r.kind < recordMetadata || r.kind > recordSnapshot {
+		return true
+	})
+	if !ok || r.kind < recordMetadata || r.kind > recordSnapshot {
 		return r, errMalformed
 	}
 	return r, nil
+}
+
+// entryHead is what an entry says of itself. Terms and indexes of entries begin at 1.
+type entryHead struct{ kind, term, index uint64 }
+
+// parseEntryHead reads an encoded raftpb.Entry but for its data. It fails if that isn't one that raft makes:
+// of the kinds, only the change that leaves a joint configuration may lack data as a normal entry may.
+func parseEntryHead(b []byte) (entryHead, bool) {
+	var e entryHead
+	var hasData bool
+	ok := eachField(b, func(num protowire.Number, v uint64, data []byte) bool {
+		switch {
+		case num == 1 && data == nil:
+			e.kind = v
+		case num == 2 && data == nil:
+			e.term = v
+		case num == 3 && data == nil:
+			e.index = v
+		case num == 4 && data != nil:
+			hasData = true
+		default:
+			return false
+		}
+		return true
+	})
+	const confChange, confChangeV2 = 1, 2
+	return e, ok && e.term > 0 && e.index > 0 && e.kind <= confChangeV2 && (hasData || e.kind != confChange)
+}
+
+// stateHead is a raftpb.HardState.
+type stateHead struct{ term, vote, commit uint64 }
+
+// parseState reads an encoded raftpb.HardState. It fails if that isn't one that raft makes.
+func parseState(b []byte) (stateHead, bool) {
+	var s stateHead
+	ok := eachField(b, func(num protowire.Number, v uint64, data []byte) bool {
+		switch {
+		case num == 1 && data == nil:
+			s.term = v
+		case num == 2 && data == nil:
+			s.vote = v
+		case num == 3 && data == nil:
+			s.commit = v
+		default:
+			return false
+		}
+		return true
+	})
+	return s, ok && s.term > 0
+}
+
+// eachField calls fn for the fields of an encoded message, which are varints or bytes (data not nil), until it
+// returns false. It says whether it got to the end.
+func eachField(b []byte, fn func(num protowire.Number, v uint64, data []byte) bool) bool {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return false
+		}
+		b = b[n:]
+		var v uint64
+		var data []byte
+		switch typ {
+		case protowire.VarintType:
+			v, n = protowire.ConsumeVarint(b)
+		case protowire.BytesType:
+			if data, n = protowire.ConsumeBytes(b); data == nil {
+				data = []byte{}
+			}
+		default:
+			return false
+		}
+		if n < 0 || !fn(num, v, data) {
+			return false
+		}
+		b = b[n:]
+	}
+	return true
 }
 
 // frameExtent decodes a frame's header into the length of its record and of its padding.
@@ -79,6 +147,15 @@ func frameExtent(header uint64) (record, padding int64) {
 		padding = int64(header>>56) & 7
 	}
 	return record, padding
+}
+
+// frameHeader encodes the length of a record.
+func frameHeader(length int64) uint64 {
+	header := uint64(length)
+	if padding := (8 - header%8) % 8; padding != 0 {
+		header |= (0x80 | padding) << 56
+	}
+	return header
 }
 
 // frameAt reads the frame at off. end is where the next one begins; 0 with a nil error: the segment ends at off.
@@ -95,11 +172,11 @@ func frameAt(b []byte, off int64) (r record, end int64, err error) {
 		return r, 0, nil
 	}
 	length, padding := frameExtent(header)
+	if header != frameHeader(length) {
+		return r, 0, errors.New("length without the padding it needs")
+	}
 	if length > int64(len(rest))-frameHeaderBytes-padding {
 		return r, 0, errors.New("record longer than the file")
-	}
-	if length == 0 {
-		return r, 0, errors.New("record without content")
 	}
 	r, err = parseRecord(rest[frameHeaderBytes : frameHeaderBytes+length])
 	return r, off + frameHeaderBytes + length + padding, err

@@ -8,9 +8,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
-
-	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 )
 
 // Reopen drops what a failed Save left behind and makes Save possible again. What was saved before must all be
@@ -85,11 +82,11 @@ func (p *position) endIn(b []byte) int64 {
 		case recordCRC:
 			crc = r.crc
 		case recordEntry:
-			var e raftpb.Entry
-			entriesFit = proto.Unmarshal(r.data, &e) == nil && e.GetIndex() == p.index && e.GetTerm() == p.term
+			e, ok := parseEntryHead(r.data)
+			entriesFit = ok && e.index == p.index && e.term == p.term
 		case recordState:
-			var s raftpb.HardState
-			stateFits = proto.Unmarshal(r.data, &s) == nil && s.GetTerm() == p.state.GetTerm() && s.GetVote() == p.state.GetVote()
+			s, ok := parseState(r.data)
+			stateFits = ok && s.term == p.state.GetTerm() && s.vote == p.state.GetVote()
 		}
 		if r.kind != recordCRC {
 			if crc = crc32.Update(crc, castagnoli, r.data); crc != r.crc {

@@ -66,20 +66,19 @@ func ReadIdentity(dir string) (Identity, bool, error) {
 		return Identity{}, false, err
 	}
 	// Every segment begins with the running checksum and the metadata.
-	for off := int64(0); ; {
-		r, end, err := frameAt(b, off)
-		if err != nil || end == 0 {
-			return Identity{}, false, &CorruptError{Path: path, Offset: off, Reason: "no metadata at the beginning"}
-		}
-		if r.kind == recordMetadata {
-			id, err := decodeIdentity(r.data)
-			if err != nil {
-				return id, false, &CorruptError{Path: path, Offset: off, Reason: err.Error()}
-			}
-			return id, true, nil
-		}
-		off = end
+	first, end, err := frameAt(b, 0)
+	if err != nil || end == 0 || first.kind != recordCRC {
+		return Identity{}, false, &CorruptError{Path: path, Reason: "no checksum at the beginning"}
 	}
+	second, _, err := frameAt(b, end)
+	if err != nil || second.kind != recordMetadata || second.crc != crc32.Update(first.crc, castagnoli, second.data) {
+		return Identity{}, false, &CorruptError{Path: path, Offset: end, Reason: "no metadata at the beginning"}
+	}
+	id, err := decodeIdentity(second.data)
+	if err != nil {
+		return Identity{}, false, &CorruptError{Path: path, Offset: end, Reason: err.Error()}
+	}
+	return id, true, nil
 }
 
 // headBytes is enough for a segment's first records.
@@ -113,52 +112,78 @@ func decodeIdentity(metadata []byte) (Identity, error) {
 type segmentScan struct {
 	begin, end uint32 // running checksum before and after
 	snapshots  []*walpb.Snapshot
-	entry      []byte // the last, encoded; nil if there is none
-	good       int64  // bytes that are whole and right
-	fault      error  // what is wrong with the record at good; nil: the segment ends there
+	last       entryHead // the last entry's; index 0 if there is none
+	records    int
+	good       int64 // bytes that are whole and right
+	fault      error // what is wrong with the record at good; nil: the segment ends there
+	whole      bool  // the record at good is as it was written, which is wrong
+
+	newest   uint64 // highest term of an entry since the last state
+	newestAt int64
 }
 
 // scanSegment reads the segment in b until its end or the first record that is not right.
-func scanSegment(b []byte) (*segmentScan, error) {
+func scanSegment(b []byte) *segmentScan {
 	s := new(segmentScan)
-	crc := uint32(0)
 	for {
 		r, end, err := frameAt(b, s.good)
 		if err != nil || end == 0 {
-			s.end, s.fault = crc, err
-			return s, nil
+			s.fault = err
+			return s
 		}
-		if r.kind == recordCRC {
-			// The first is what the segment before ended with; it is compared with that.
-			if s.good == 0 {
-				s.begin = r.crc
-			} else if r.crc != crc {
-				s.fault = errors.New("checksum does not match")
-				return s, nil
-			}
-			crc = r.crc
-		} else if crc = crc32.Update(crc, castagnoli, r.data); crc != r.crc {
+		if r.kind == recordCRC && s.records == 0 {
+			// What the segment before ended with; it is compared with that.
+			s.begin, s.end = r.crc, r.crc
+		}
+		crc := crc32.Update(s.end, castagnoli, r.data)
+		if crc != r.crc {
 			s.fault = errors.New("checksum does not match")
-			return s, nil
+			return s
 		}
 		if err := s.note(r); err != nil {
-			return nil, err
+			s.fault, s.whole = err, true
+			return s
 		}
-		s.good = end
+		s.end, s.good = crc, end
+		s.records++
 	}
 }
 
-// note keeps what is to be known of a record. An error means that it was written wrong, not that it was damaged.
+// note keeps what is to be known of a record. Checksums do not cover a record's type, so it also looks whether
+// the content is of that type: an error says that it is not.
 func (s *segmentScan) note(r record) error {
+	if (r.kind == recordCRC) != (s.records == 0) || (r.kind == recordMetadata) != (s.records == 1) {
+		return fmt.Errorf("record %d of a segment has type %d", s.records, r.kind)
+	}
 	switch r.kind {
 	case recordSnapshot:
 		snapshot := new(walpb.Snapshot)
 		if err := proto.Unmarshal(r.data, snapshot); err != nil {
-			return fmt.Errorf("snapshot record at byte offset %d: %w", s.good, err)
+			return fmt.Errorf("snapshot record: %w", err)
 		}
 		s.snapshots = append(s.snapshots, snapshot)
+	case recordState:
+		state, ok := parseState(r.data)
+		if !ok {
+			return errors.New("state record without a state")
+		}
+		if s.newest > state.term {
+			s.good = s.newestAt
+			return fmt.Errorf("entry of term %d before term %d ended", s.newest, state.term)
+		}
+		s.newest = 0
 	case recordEntry:
-		s.entry = r.data
+		e, ok := parseEntryHead(r.data)
+		if !ok {
+			return errors.New("entry record without an entry")
+		}
+		if s.last.index != 0 && e.index > s.last.index+1 {
+			return fmt.Errorf("entry %d follows entry %d", e.index, s.last.index)
+		}
+		if e.term > s.newest {
+			s.newest, s.newestAt = e.term, s.good
+		}
+		s.last = e
 	}
 	return nil
 }
@@ -196,10 +221,7 @@ func scan(dir string, applied uint64) (*scanned, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read write-ahead log: %w", err)
 		}
-		s, err := scanSegment(b)
-		if err != nil {
-			return nil, fmt.Errorf("write-ahead log %s: %w", all[i].path, err)
-		}
+		s := scanSegment(b)
 		if i == len(all)-1 {
 			result.tear, err = findTear(all[i].path, b, s)
 		} else {
