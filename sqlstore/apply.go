@@ -61,8 +61,8 @@ func (s *Store) Apply(entries []Entry) ([]Outcome, error) {
 
 // applyEntry applies one entry to the private state.
 func (s *Store) applyEntry(e Entry) Outcome {
-	var r pb.InternalRaftRequest
-	if err := wire.UnmarshalInternal(e.Data, &r); err != nil {
+	r := &s.request
+	if err := wire.UnmarshalInternal(e.Data, r); err != nil {
 		// Every member sees the same bytes and refuses them alike.
 		return Outcome{Err: fmt.Errorf("sqlstore: entry %d: %w", e.Index, err)}
 	}
@@ -70,7 +70,7 @@ func (s *Store) applyEntry(e Entry) Outcome {
 	if o.ID == 0 && r.Header != nil {
 		o.ID = r.Header.ID
 	}
-	o.Response, o.Err = s.dispatch(&r)
+	o.Response, o.Err = s.dispatch(r)
 	o.Revision = s.rev
 	return o
 }

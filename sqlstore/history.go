@@ -70,6 +70,7 @@ func (st *WatchStream) pop() (*item, *watcher, error) {
 	}
 	st.bytes -= it.bytes
 	st.hub.backlog.Add(-it.bytes)
+	st.hub.pending.Add(-int64(len(it.events)))
 	signal(st.room)
 	return &it, nil, nil
 }
@@ -210,7 +211,7 @@ func eventOfRow(view *view, w *watcher, r sqldb.Row) *sharedEvent {
 			Key: r.Key, Value: r.Value, CreateRevision: r.CreateRevision,
 			ModRevision: r.Revision, Version: r.Version, Lease: r.Lease,
 		}
-		data := wire.AppendKeyValue(make([]byte, 0, wire.SizeKeyValue(kv)), kv)
+		data := wire.AppendKeyValue(nil, kv)
 		v.size = int32(len(data))
 		v.setEncoded(data)
 	}

@@ -30,7 +30,8 @@ type hub struct {
 	lagging atomic.Int64
 	streams atomic.Int64
 	count   atomic.Int64
-	events  atomic.Int64
+	events  atomic.Int64 // ever notified
+	pending atomic.Int64 // events queued on all streams
 
 	mu     sync.Mutex
 	rev    int64 // newest revision told to watchers
@@ -249,7 +250,7 @@ func (h *hub) catchUp(ctx context.Context, w *watcher) ([]*sharedEvent, bool, er
 		groups := h.ring.since(w.next, historyPageRows)
 		h.mu.Unlock()
 		w.next = groups[len(groups)-1].revision + 1
-		return w.filter(groups), false, nil
+		return w.filter(groups, view.compactRev), false, nil
 	}
 	h.mu.Unlock()
 	return h.catchUpFromRows(ctx, w, ringFirst)

@@ -287,7 +287,7 @@ func (s *Store) values(ctx context.Context, pairs []pair, r *pb.RangeRequest) ([
 		if !sortsByValue(r) {
 			kv.Lease = 0
 		}
-		out[i] = wire.AppendKeyValue(make([]byte, 0, wire.SizeKeyValue(kv)), kv)
+		out[i] = wire.AppendKeyValue(nil, kv)
 	}
 	return out, nil
 }
@@ -337,7 +337,7 @@ func (s *Store) warm(v *version, r sqldb.Row) []byte {
 		Key: r.Key, Value: r.Value, CreateRevision: r.CreateRevision,
 		ModRevision: r.Revision, Version: r.Version, Lease: r.Lease,
 	}
-	data := wire.AppendKeyValue(make([]byte, 0, wire.SizeKeyValue(kv)), kv)
+	data := wire.AppendKeyValue(nil, kv)
 	if v.data.CompareAndSwap(nil, &data[0]) {
 		s.cache.add(v)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -51,6 +52,7 @@ type Store struct {
 	compactRev int64
 	seq        int64 // of the newest row
 	applied    position
+	request    pb.InternalRaftRequest // being applied; kept for its space
 	batch      *sqldb.Batch
 	fresh      []*version // written by the batch
 	groups     []revisionEvents

@@ -98,7 +98,7 @@ type Stats struct {
 	WatchStreams, Watchers int64
 	LaggingWatchers        int64
 	WatchBacklogBytes      int64
-	Events                 int64
+	Events, PendingEvents  int64
 }
 
 // Stats returns a snapshot; it is cheap enough for every scrape and Status.
@@ -112,6 +112,6 @@ func (s *Store) Stats() Stats {
 		CacheBytes: s.cache.bytes(), CacheHits: s.stats.hits.Load(), CacheMisses: s.stats.misses.Load(),
 		CompactedRows: s.stats.compacted.Load(), Leases: leases,
 		WatchStreams: s.hub.streams.Load(), Watchers: s.hub.count.Load(), LaggingWatchers: s.hub.lagging.Load(),
-		WatchBacklogBytes: s.hub.backlog.Load(), Events: s.hub.events.Load(),
+		WatchBacklogBytes: s.hub.backlog.Load(), Events: s.hub.events.Load(), PendingEvents: s.hub.pending.Load(),
 	}
 }

@@ -89,13 +89,20 @@ func (w *watcher) wants(e *event) bool {
 	return e.v.revision >= w.next && w.passes(e)
 }
 
-func (w *watcher) filter(groups []revisionEvents) []*sharedEvent {
+// filter returns the events that w wants. As from SQLite, a previous version is
+// shown only if the revision before the event is not compacted: whether it is
+// still in memory must not be seen.
+func (w *watcher) filter(groups []revisionEvents, compactRev int64) []*sharedEvent {
 	var out []*sharedEvent
 	for i := range groups {
 		for j := range groups[i].events {
 			e := &groups[i].events[j]
 			if w.covers(e.key) && w.passes(e) {
-				out = append(out, &sharedEvent{event: *e})
+				shared := &sharedEvent{event: *e}
+				if e.v.revision <= compactRev {
+					shared.prev = nil
+				}
+				out = append(out, shared)
 			}
 		}
 	}
@@ -139,7 +146,7 @@ func (e *sharedEvent) encode(ctx context.Context, s *Store, prevKV bool) ([]byte
 			return nil, err
 		}
 	}
-	data := wire.AppendEvent(make([]byte, 0, len(kv)+len(prev)+16), kind, kv, prev)
+	data := wire.AppendEvent(nil, kind, kv, prev)
 	slot.Store(&data)
 	return data, nil
 }
@@ -329,6 +336,9 @@ func (st *WatchStream) Close() {
 		st.drop(w)
 	}
 	h.backlog.Add(-st.bytes)
+	for i := range st.queue {
+		h.pending.Add(-int64(len(st.queue[i].events)))
+	}
 	st.queue, st.bytes = nil, 0
 	h.streams.Add(-1)
 	signal(st.wake)
@@ -367,6 +377,7 @@ func (st *WatchStream) enqueue(it item) {
 	st.queue = append(st.queue, it)
 	st.bytes += it.bytes
 	st.hub.backlog.Add(it.bytes)
+	st.hub.pending.Add(int64(len(it.events)))
 	signal(st.wake)
 }
 

@@ -60,7 +60,7 @@ func (t *writeTxn) put(key, value []byte, lease int64) {
 	}
 	kv := v.metadata("")
 	kv.Key, kv.Value = key, value
-	data := wire.AppendKeyValue(make([]byte, 0, wire.SizeKeyValue(kv)), kv)
+	data := wire.AppendKeyValue(nil, kv)
 	v.size = int32(len(data))
 	v.setEncoded(data)
 

@@ -34,7 +34,7 @@ func (o *observed) storeStats() metrics.StoreStats {
 		VacuumedPages: s.DB.VacuumedPages,
 		CacheBytes:    s.CacheBytes, CacheHits: s.CacheHits, CacheMisses: s.CacheMisses,
 		WatchStreams: s.WatchStreams, Watchers: s.Watchers, SlowWatchers: s.LaggingWatchers,
-		Events: s.Events, WatchBacklogBytes: s.WatchBacklogBytes,
+		Events: s.Events, PendingEvents: s.PendingEvents, WatchBacklogBytes: s.WatchBacklogBytes,
 	}
 }
 
