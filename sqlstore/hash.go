@@ -42,7 +42,7 @@ func (s *Store) HashKV(ctx context.Context, rev int64) (HashResult, error) {
 			return HashResult{}, ErrFutureRevision
 		}
 		at := rev
-		if at <= 0 {
+		if at == 0 {
 			at = w.rev
 		}
 		h := &kvHash{view: w, rev: at, nothingLive: w.count([]byte{0}, []byte{0}, at) == 0}

@@ -62,7 +62,8 @@ func newHub(s *Store, rev int64, o Options) *hub {
 	}
 }
 
-// event is one write as watchers see it. prev is the live version it replaced.
+// event is one write as watchers see it. prev is what the key held at the
+// revision before, nil for nothing.
 type event struct {
 	key  string
 	v    *version

@@ -198,7 +198,7 @@ func tombstoneBytes(key string, v *version) int64 {
 	return 0
 }
 
-func (s *Store) observe(e event) {
+func (s *Store) observe(e event, replaced *version) {
 	c := Change{Kind: ChangePut, Key: e.key, NewSize: int64(e.v.size), History: tombstoneBytes(e.key, e.v)}
 	if e.v.tombstone() {
 		c.Kind = ChangeDelete
@@ -207,8 +207,8 @@ func (s *Store) observe(e event) {
 		s.opts.Metrics.Puts.Inc()
 		s.opts.Metrics.PutBytes.Add(float64(e.v.size))
 	}
-	if e.prev != nil {
-		c.OldSize = int64(e.prev.size)
+	if replaced != nil {
+		c.OldSize = int64(replaced.size)
 		c.History += c.OldSize
 	}
 	s.opts.Observe(c)

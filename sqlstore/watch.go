@@ -123,10 +123,11 @@ type sharedEvent struct {
 	plain, withPrev atomic.Pointer[[]byte]
 }
 
-// encode returns the bytes of the mvccpb.Event.
+// encode returns the bytes of the mvccpb.Event. As in etcd it is without the
+// previous version when the revision before the event's is compacted.
 func (e *sharedEvent) encode(ctx context.Context, s *Store, prevKV bool) ([]byte, error) {
 	slot := &e.plain
-	if prevKV && e.prev != nil {
+	if prevKV && e.prev != nil && e.v.revision > s.CompactRevision() {
 		slot = &e.withPrev
 	}
 	if p := slot.Load(); p != nil {

@@ -49,9 +49,9 @@ func (t *writeTxn) nextVersion() *version {
 func (t *writeTxn) put(key, value []byte, lease int64) {
 	s := t.s
 	old, exists := s.tree.Get(stringOf(key))
-	var prev *version
+	var prev, before *version
 	if exists {
-		prev = old.live()
+		prev, before = old.live(), old.at(t.begin)
 	}
 	v := t.nextVersion()
 	v.lease, v.create, v.number = lease, v.revision, 1
@@ -80,7 +80,7 @@ func (t *writeTxn) put(key, value []byte, lease int64) {
 	if prev == nil || prev.lease != lease {
 		s.leases.attach(lease, e.key)
 	}
-	t.note(event{key: e.key, v: v, prev: prev})
+	t.note(event{key: e.key, v: v, prev: before}, prev)
 }
 
 // valueOf finds the value inside the encoded KeyValue, so that the row does
@@ -105,12 +105,15 @@ func (t *writeTxn) delete(old *entry) {
 		Seq: v.seq, Revision: v.revision, Sub: int64(v.sub), Key: bytesOf(e.key), Tombstone: true,
 	})
 	s.leases.detach(prev.lease, e.key)
-	t.note(event{key: e.key, v: v, prev: prev})
+	t.note(event{key: e.key, v: v, prev: old.at(t.begin)}, prev)
 }
 
-func (t *writeTxn) note(e event) {
+// note takes a write that replaced a live version, or nil. Watchers are shown
+// what the key held before the transaction, which is another version if the
+// transaction has written the key already.
+func (t *writeTxn) note(e event, replaced *version) {
 	t.events = append(t.events, e)
-	t.s.observe(e)
+	t.s.observe(e, replaced)
 }
 
 // mustLoad returns a value that apply depends on. A database that can't give
