@@ -16,6 +16,7 @@ run: ## Run keelson alone: clients on 127.0.0.1:2379, data in ./default.keelson.
 .PHONY: demo
 demo: ## Run a Kubernetes control plane on keelson; everything of it in ./demo.keelson. DEMO_FLAGS adds flags.
 	@mkdir -p demo.keelson/bin
+	@echo "demo: building; the first time takes minutes"
 	@cd test/e2e && $(GO) build -o ../../demo.keelson/bin/demo ./cmd/demo && exec ../../demo.keelson/bin/demo $(DEMO_FLAGS)
 
 .PHONY: test-e2e
