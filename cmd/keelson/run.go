@@ -126,13 +126,24 @@ func open(ctx context.Context, c *config, identity etcdapi.Identity, logger *zap
 	logOpts.Lock = n.lock
 	logOpts.Events = logEvents(metrics.NewRaft(reg, seen.raftStats))
 	if n.log, err = raftlog.Open(logOpts, n.machine); err != nil {
-		return n, err
+		return n, nameStore(err, c.dataDir)
 	}
 	seen.log.Store(n.log)
 	n.server, err = etcdapi.NewServer(apiOpts, etcdapi.Parts{
 		Store: n.store, Log: n.log, StateMachine: n.machine, Lessor: n.lessor,
 	})
 	return n, err
+}
+
+// nameStore adds the store's file to the errors that tell of it and of the log,
+// for the log does not know where its state machine keeps its state.
+func nameStore(err error, dataDir string) error {
+	var gap *disk.GapError
+	var ahead *raftlog.StateAheadError
+	if errors.As(err, &gap) || errors.As(err, &ahead) {
+		return fmt.Errorf("%s: %w", filepath.Join(dataDir, storeFile), err)
+	}
+	return err
 }
 
 // prepareDataDir refuses an etcd's data directory, whose history is in a bbolt
