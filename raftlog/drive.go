@@ -98,6 +98,7 @@ func (l *Log) wakeWriter() {
 // stepLocalLocked gives raft the response of a local storage thread. raft accepts all of them; an error means
 // that its rules were broken.
 func (l *Log) stepLocalLocked(m *raftpb.Message) {
+	// Going on after a lost response would leave entries that are on disk and never count.
 	if err := l.rn.Step(m); err != nil {
 		panic(fmt.Sprintf("raftlog: raft refused its own %v: %v", m.GetType(), err))
 	}

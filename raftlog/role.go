@@ -59,6 +59,7 @@ func (r *role) release() bool {
 			close(r.closed)
 			return true
 		default:
+			// Two goroutines in one role would write or apply the same entries at once.
 			panic("raftlog: a role was released by a goroutine that does not hold it")
 		}
 	}

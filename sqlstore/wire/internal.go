@@ -61,6 +61,7 @@ func AppendInternal(dst []byte, id uint64, k Kind, raw []byte) []byte {
 // EntryHeadroom bytes, the request, and EntryTailroom bytes. The entry is a view into buf; the
 // request's bytes stay as they are. It is for the kinds whose field number is less than 16.
 func WrapInternal(buf []byte, id uint64, k Kind) []byte {
+	// The headroom has one byte for the tag: a longer one would overwrite the request.
 	if k >= 16 {
 		panic("wire: kind's tag takes more than a byte")
 	}

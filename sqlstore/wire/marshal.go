@@ -187,6 +187,7 @@ func (w *backward) watchResponse(m *WatchResponse) {
 // finish checks that the message filled its buffer: anything else is a Size that disagrees with
 // what was written, or a message that changed in between.
 func (w *backward) finish() {
+	// Sent as it is, the message would be misread without anybody's noticing.
 	if w.pos != 0 {
 		panic("wire: message does not fill its buffer")
 	}
