@@ -69,10 +69,10 @@ func (c *core) pbHeader(revision int64) *pb.ResponseHeader {
 // linearize returns when the local store has everything that was committed at
 // the time of the call.
 func (c *core) linearize(ctx context.Context) error {
-	ctx, cancel := c.bounded(ctx)
-	defer cancel()
-	err := c.log.ReadIndex(ctx)
-	if err != nil && errors.Is(err, context.DeadlineExceeded) {
+	patient := &lateTimeout{Context: ctx, timeout: c.opts.requestTimeout()}
+	defer patient.stop()
+	err := c.log.ReadIndex(patient)
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return errTimeout
 	}
 	return err

@@ -7,12 +7,14 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 
 	"keelson.io/keelson/etcdapi/codec"
@@ -24,52 +26,85 @@ import (
 type gate struct {
 	*core
 	unary, stream versionCounter
+	// learner is whether this member has no vote, as of the last election timeout.
+	learner atomic.Bool
 
 	mu       sync.Mutex
 	leaderly map[*leaderStream]struct{} // streams that end when there is no leader
 }
 
 func newGate(c *core) *gate {
-	return &gate{
+	g := &gate{
 		core:     c,
 		unary:    versionCounter{vec: c.metrics.ClientRequests, kind: "unary"},
 		stream:   versionCounter{vec: c.metrics.ClientRequests, kind: "stream"},
 		leaderly: make(map[*leaderStream]struct{}),
 	}
+	g.learner.Store(c.log.Status().Learner)
+	return g
 }
 
 // interceptUnary is a grpc.UnaryServerInterceptor.
 func (g *gate) interceptUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if g.log.Status().Learner && !servedByLearner(req) {
-		return nil, rpctypes.ErrGRPCNotSupportedForLearner
-	}
-	if _, err := g.admit(ctx, &g.unary); err != nil {
-		return nil, err
-	}
+	method := g.metrics.rpc.method(info.FullMethod)
+	method.started.Inc()
+	method.received.Inc()
 	start := g.opts.Clock.Now()
-	resp, err := handler(ctx, req)
-	if took := g.since(start); took > g.opts.WarningUnaryRequestDuration {
+	resp, err := g.serveUnary(ctx, req, handler)
+	took := g.since(start)
+	if err == nil {
+		method.sent.Inc()
+	}
+	method.finish(took, err)
+	if took > g.opts.WarningUnaryRequestDuration {
 		g.requestStats(ctx, info.FullMethod, took, req, resp)
 	}
 	return resp, err
 }
 
-// interceptStream is a grpc.StreamServerInterceptor. A stream that needs a
-// leader ends with ErrGRPCNoLeader when there is none for long.
-func (g *gate) interceptStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if g.log.Status().Learner {
+func (g *gate) serveUnary(ctx context.Context, req any, handler grpc.UnaryHandler) (any, error) {
+	if g.learner.Load() && !servedByLearner(req) {
+		return nil, rpctypes.ErrGRPCNotSupportedForLearner
+	}
+	if _, err := g.admit(ctx, &g.unary); err != nil {
+		return nil, err
+	}
+	return handler(ctx, req)
+}
+
+// interceptStream is a grpc.StreamServerInterceptor.
+func (g *gate) interceptStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	method := g.metrics.rpc.method(info.FullMethod)
+	method.started.Inc()
+	start := g.opts.Clock.Now()
+	if info.FullMethod == healthpb.Health_Watch_FullMethodName {
+		// grpc's own health service does not know when the server stops.
+		ctx, cancel := context.WithCancel(stream.Context())
+		defer cancel()
+		defer context.AfterFunc(g.stop, cancel)()
+		stream = &contextStream{ServerStream: stream, ctx: ctx}
+	}
+	err := g.serveStream(srv, &countedStream{ServerStream: stream, metrics: method}, handler)
+	method.finish(g.since(start), err)
+	return err
+}
+
+// serveStream serves a stream. One that needs a leader ends with ErrGRPCNoLeader
+// when there is none for long.
+func (g *gate) serveStream(srv any, stream grpc.ServerStream, handler grpc.StreamHandler) error {
+	if g.learner.Load() {
 		return rpctypes.ErrGRPCNotSupportedForLearner
 	}
 	needsLeader, err := g.admit(stream.Context(), &g.stream)
-	if err != nil || !needsLeader {
-		if err == nil {
-			err = handler(srv, stream)
-		}
+	if err != nil {
 		return err
+	}
+	if !needsLeader {
+		return handler(srv, stream)
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	ls := &leaderStream{ServerStream: stream, ctx: ctx, cancel: cancel}
+	ls := &leaderStream{contextStream{ServerStream: stream, ctx: ctx}, cancel}
 	g.mu.Lock()
 	g.leaderly[ls] = struct{}{}
 	g.mu.Unlock()
@@ -83,15 +118,20 @@ func (g *gate) interceptStream(srv any, stream grpc.ServerStream, _ *grpc.Stream
 	return err
 }
 
-// leaderStream is a stream whose context can be ended from outside.
-type leaderStream struct {
+// contextStream is a stream with a context of its own.
+type contextStream struct {
 	grpc.ServerStream
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	ctx context.Context
 }
 
 // Context implements grpc.ServerStream.
-func (s *leaderStream) Context() context.Context { return s.ctx }
+func (s *contextStream) Context() context.Context { return s.ctx }
+
+// leaderStream is a stream that ends when there is no leader.
+type leaderStream struct {
+	contextStream
+	cancel context.CancelCauseFunc
+}
 
 // admit looks at the request's metadata.
 func (g *gate) admit(ctx context.Context, counted *versionCounter) (needsLeader bool, err error) {
@@ -129,6 +169,7 @@ func (g *gate) watchLeader() {
 			return
 		case <-ticker.Chan():
 		}
+		g.learner.Store(g.log.Status().Learner)
 		if g.log.Leader() != 0 {
 			without = 0
 			continue

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	grpcprometheus "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/jonboulle/clockwork"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -87,6 +88,7 @@ func TestGateUnary(t *testing.T) {
 		"status of learner":       {ctx: incoming(), req: &pb.StatusRequest{}, status: raftlog.Status{Learner: true}},
 	} {
 		log.set(tc.status)
+		g.learner.Store(tc.status.Learner)
 		resp, err := g.interceptUnary(tc.ctx, tc.req, info, pass)
 		if !errors.Is(err, tc.want) {
 			t.Errorf("%s: %v, want %v", name, err, tc.want)
@@ -160,7 +162,7 @@ func TestStreamsEndWithoutLeader(t *testing.T) {
 	started, ended := make(chan struct{}), make(chan error)
 	ctx := incoming(rpctypes.MetadataRequireLeaderKey, rpctypes.MetadataHasLeader)
 	go func() {
-		ended <- g.interceptStream(nil, stubStream{ctx: ctx}, nil, func(_ any, stream grpc.ServerStream) error {
+		ended <- g.interceptStream(nil, stubStream{ctx: ctx}, &grpc.StreamServerInfo{}, func(_ any, stream grpc.ServerStream) error {
 			close(started)
 			<-stream.Context().Done()
 			return stream.Context().Err()
@@ -188,4 +190,82 @@ func TestStreamsEndWithoutLeader(t *testing.T) {
 	})
 	cancel()
 	<-watching
+}
+
+// TestRPCMetricsAreThoseOfTheMiddleware compares with the library that etcd has
+// its metrics from.
+func TestRPCMetricsAreThoseOfTheMiddleware(t *testing.T) {
+	ours, theirs := prometheus.NewRegistry(), prometheus.NewRegistry()
+	mine := newRPCMetrics(ours, extensiveMetrics)
+	library := grpcprometheus.NewServerMetrics(grpcprometheus.WithServerHandlingTimeHistogram())
+	theirs.MustRegister(library)
+	server := grpc.NewServer()
+	defer server.Stop()
+	pb.RegisterWatchServer(server, pb.UnimplementedWatchServer{})
+	pb.RegisterLeaseServer(server, pb.UnimplementedLeaseServer{})
+	mine.initialize(server.GetServiceInfo())
+	library.InitializeMetrics(server)
+
+	g, _ := testGate(t, &stubLog{}, clockwork.NewFakeClock())
+	g.metrics.rpc = mine
+	info := &grpc.UnaryServerInfo{FullMethod: pb.Lease_LeaseGrant_FullMethodName}
+	streamInfo := &grpc.StreamServerInfo{FullMethod: pb.Watch_Watch_FullMethodName, IsClientStream: true, IsServerStream: true}
+	stream := func(_ any, s grpc.ServerStream) error {
+		for range 3 {
+			if err := s.SendMsg(nil); err != nil {
+				return err
+			}
+		}
+		return s.RecvMsg(nil)
+	}
+	for _, err := range []error{nil, nil, rpctypes.ErrGRPCNoSpace, context.DeadlineExceeded, errors.New("x")} {
+		handler := func(context.Context, any) (any, error) { return nil, err }
+		_, got := g.interceptUnary(incoming(), nil, info, handler)
+		_, want := library.UnaryServerInterceptor()(incoming(), nil, info, handler)
+		if !errors.Is(got, err) || !errors.Is(want, err) {
+			t.Fatalf("%v and %v", got, want)
+		}
+		s := messageStream{stubStream: stubStream{ctx: incoming()}, err: err}
+		got = g.interceptStream(nil, s, streamInfo, stream)
+		want = library.StreamServerInterceptor()(nil, s, streamInfo, stream)
+		if !errors.Is(got, err) || !errors.Is(want, err) {
+			t.Fatalf("%v and %v", got, want)
+		}
+	}
+	for _, name := range []string{"started_total", "msg_received_total", "msg_sent_total", "handled_total"} {
+		if got, want := samples(t, ours, "grpc_server_"+name), samples(t, theirs, "grpc_server_"+name); got != want {
+			t.Errorf("%s\n%s\nwant\n%s", name, got, want)
+		}
+	}
+	if got, want := testutil.CollectAndCount(mine.seconds), testutil.CollectAndCount(library, "grpc_server_handling_seconds"); got != want {
+		t.Errorf("%d histograms, want %d", got, want)
+	}
+}
+
+// messageStream fails its last RecvMsg.
+type messageStream struct {
+	stubStream
+	err error
+}
+
+func (s messageStream) SendMsg(any) error { return nil }
+func (s messageStream) RecvMsg(any) error { return s.err }
+
+// samples are a metric's lines without help.
+func samples(t *testing.T, g prometheus.Gatherer, name string) string {
+	t.Helper()
+	families, err := g.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.Metric {
+			fmt.Fprintf(&b, "%v %v\n", m.Label, m.Counter.GetValue())
+		}
+	}
+	return b.String()
 }

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"time"
 
-	grpcprometheus "github.com/grpc-ecosystem/go-grpc-middleware/providers/prometheus"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/version"
 
@@ -19,7 +18,7 @@ import (
 // touches looked up beforehand.
 type serverMetrics struct {
 	*metrics.Server
-	rpc *grpcprometheus.ServerMetrics
+	rpc *rpcMetrics
 
 	rangeRequest, readTxnRequest, rangeRead outcomes
 	proposals                               map[wire.Kind]outcomes
@@ -45,15 +44,9 @@ func newServerMetrics(o *Options, memberID uint64) *serverMetrics {
 		Server: metrics.NewServer(o.Registerer, metrics.ServerInfo{
 			Version: o.Version, EtcdVersion: version.Version, MemberID: memberID, QuotaBytes: max(o.QuotaBackendBytes, 0),
 		}),
+		rpc:       newRPCMetrics(o.Registerer, o.Metrics),
 		proposals: make(map[wire.Kind]outcomes),
 	}
-	var rpcOptions []grpcprometheus.ServerMetricsOption
-	if o.Metrics == extensiveMetrics {
-		rpcOptions = append(rpcOptions, grpcprometheus.WithServerHandlingTimeHistogram())
-	}
-	m.rpc = grpcprometheus.NewServerMetrics(rpcOptions...)
-	o.Registerer.MustRegister(m.rpc)
-
 	m.rangeRead = outcomesOf(m.RangeDuration)
 	m.rangeRequest = outcomesOf(m.RequestDuration, "Range")
 	m.readTxnRequest = outcomesOf(m.RequestDuration, "ReadonlyTxn")

@@ -10,6 +10,7 @@ import (
 	"github.com/coreos/go-semver/semver"
 	"go.etcd.io/etcd/api/v3/membershippb"
 	"go.etcd.io/etcd/api/v3/version"
+	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.uber.org/zap"
 
@@ -51,6 +52,8 @@ func (s *Server) publish() {
 		zap.String("local-member-id", fmt.Sprintf("%x", s.memberID)),
 		zap.String("cluster-id", fmt.Sprintf("%x", s.clusterID)),
 		zap.String("name", s.opts.Name), zap.Strings("client-urls", s.opts.ClientURLs))
+	// Tells etcd_network_known_peers.
+	clusterOf(s.store, s.opts.Logger).SetID(types.ID(s.memberID), types.ID(s.clusterID))
 	close(s.ready)
 }
 
@@ -81,6 +84,7 @@ func (s *Server) lead() {
 			s.lessor.Promote(leaseProposer{s.core}, s.opts.ElectionTimeout)
 			s.updateClusterVersion()
 		}
+		s.showAlarms()
 		select {
 		case <-changed:
 		case <-s.machine.emptied:
@@ -88,6 +92,14 @@ func (s *Server) lead() {
 		case <-s.stop.Done():
 			return
 		}
+	}
+}
+
+// showAlarms tells the metric of alarms what is raised.
+func (s *Server) showAlarms() {
+	s.metrics.Alarms.Reset()
+	for _, a := range s.alarms() {
+		s.metrics.Alarms.WithLabelValues(fmt.Sprintf("%x", a.MemberID), a.Alarm.String()).Set(1)
 	}
 }
 

@@ -97,11 +97,10 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 }
 
 func (s *Server) newGRPC() (*grpc.Server, *grpchealth.Server) {
-	rpc := s.metrics.rpc
 	server := grpc.NewServer(
 		grpc.ForceServerCodecV2(countingCodec{metrics: s.metrics}),
-		grpc.ChainUnaryInterceptor(rpc.UnaryServerInterceptor(), s.gate.interceptUnary),
-		grpc.ChainStreamInterceptor(rpc.StreamServerInterceptor(), s.gate.interceptStream),
+		grpc.UnaryInterceptor(s.gate.interceptUnary),
+		grpc.StreamInterceptor(s.gate.interceptStream),
 		grpc.MaxRecvMsgSize(s.opts.maxMessageBytes()),
 		grpc.MaxSendMsgSize(maxSendBytes),
 		grpc.MaxConcurrentStreams(s.opts.MaxConcurrentStreams),
@@ -121,7 +120,7 @@ func (s *Server) newGRPC() (*grpc.Server, *grpchealth.Server) {
 	registerUnserved(server)
 	health := grpchealth.NewServer() // serving, for the whole server
 	healthpb.RegisterHealthServer(server, health)
-	rpc.InitializeMetrics(server)
+	s.metrics.rpc.initialize(server.GetServiceInfo())
 	return server, health
 }
 

@@ -231,6 +231,18 @@ func TestMaintenanceAndCluster(t *testing.T) {
 	if err != nil || check.Status != healthpb.HealthCheckResponse_SERVING {
 		t.Fatalf("grpc health %v, %v", check, err)
 	}
+	watch, err := healthpb.NewHealthClient(c.ActiveConnection()).Watch(ctx, &healthpb.HealthCheckRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := watch.Recv(); err != nil || r.Status != healthpb.HealthCheckResponse_SERVING {
+		t.Fatalf("grpc health watch %v, %v", r, err)
+	}
+	start := time.Now()
+	n.close() // ends the watch
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("stopping took %v", took)
+	}
 }
 
 func TestUnservedMethodsSaySo(t *testing.T) {
@@ -337,7 +349,7 @@ func TestHTTP(t *testing.T) {
 	metrics, _ := get(t, base+"/metrics")
 	for _, name := range []string{
 		"etcd_server_request_duration_seconds", "grpc_server_started_total", "etcd_network_client_grpc_sent_bytes_total",
-		"etcd_server_health_success", "etcd_cluster_version", "etcd_server_quota_backend_bytes", "process_open_fds",
+		"etcd_server_health_success", "etcd_cluster_version", "etcd_network_known_peers", "etcd_server_quota_backend_bytes", "process_open_fds",
 	} {
 		if !strings.Contains(metrics, name) {
 			t.Errorf("no metric %s", name)

@@ -279,9 +279,11 @@ func (w *watchSession) created(id int64) {
 func (w *watchSession) noteEvents(id int64) (fragment bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	t := w.traits[id]
-	t.active = true
-	return t.fragment
+	if t := w.traits[id]; t != nil {
+		t.active = true
+		return t.fragment
+	}
+	return false
 }
 
 func (w *watchSession) sendMessage(r *wire.WatchResponse) error {
