@@ -87,11 +87,17 @@ func (c *core) bounded(ctx context.Context) (context.Context, context.CancelFunc
 	return context.WithTimeout(ctx, timeout)
 }
 
-// propose puts a request, in the bytes of its message, into the log and returns
-// what applying it gave: the store's response or its error.
-func (c *core) propose(ctx context.Context, kind wire.Kind, raw []byte) (sqlstore.Outcome, error) {
+// proposal is a request that becomes an entry.
+type proposal interface {
+	// Entry returns the entry that proposes the request under an id.
+	Entry(id uint64) []byte
+}
+
+// propose puts a request into the log and returns what applying it gave: the
+// store's response or its error.
+func (c *core) propose(ctx context.Context, kind wire.Kind, r proposal) (sqlstore.Outcome, error) {
 	start := c.opts.Clock.Now()
-	outcome, err := c.proposeOnce(ctx, kind, raw)
+	outcome, err := c.proposeOnce(ctx, r)
 	c.metrics.proposal(kind).observe(c.since(start), err)
 	if err != nil {
 		return sqlstore.Outcome{}, err
@@ -99,9 +105,9 @@ func (c *core) propose(ctx context.Context, kind wire.Kind, raw []byte) (sqlstor
 	return *outcome, outcome.Err
 }
 
-func (c *core) proposeOnce(ctx context.Context, kind wire.Kind, raw []byte) (*sqlstore.Outcome, error) {
+func (c *core) proposeOnce(ctx context.Context, r proposal) (*sqlstore.Outcome, error) {
 	id := c.ids.Next()
-	data := wire.AppendInternal(make([]byte, 0, len(raw)+entryOverhead), id, kind, raw)
+	data := r.Entry(id)
 	if len(data) > c.opts.MaxRequestBytes {
 		return nil, errRequestTooLarge
 	}
@@ -113,10 +119,6 @@ func (c *core) proposeOnce(ctx context.Context, kind wire.Kind, raw []byte) (*sq
 	}
 	return value.(*sqlstore.Outcome), nil
 }
-
-// entryOverhead is the most bytes that AppendInternal puts around a request:
-// the header with a ten-byte id, and the tag and length of the request.
-const entryOverhead = 24
 
 // proposalError tells why a proposal was given up, in etcd's terms.
 func (c *core) proposalError(err error) error {
@@ -138,8 +140,17 @@ func (c *core) proposeMessage(ctx context.Context, kind wire.Kind, request proto
 	if err != nil {
 		return sqlstore.Outcome{}, err
 	}
-	return c.propose(ctx, kind, raw)
+	return c.propose(ctx, kind, encoded{kind, raw})
 }
+
+// encoded is a proposal in the bytes of its message.
+type encoded struct {
+	kind wire.Kind
+	raw  []byte
+}
+
+// Entry implements proposal.
+func (e encoded) Entry(id uint64) []byte { return wire.AppendInternal(nil, id, e.kind, e.raw) }
 
 // since is the time that has passed on the server's clock.
 func (c *core) since(start time.Time) time.Duration { return c.opts.Clock.Now().Sub(start) }

@@ -85,7 +85,7 @@ func (s *kvService) Put(ctx context.Context, r *codec.Put) (*wire.PutResponse, e
 	if err := s.quota.check(ctx, putCost(&r.Msg)); err != nil {
 		return nil, grpcError(err)
 	}
-	outcome, err := s.propose(ctx, wire.KindPut, r.Raw)
+	outcome, err := s.propose(ctx, wire.KindPut, r)
 	if err != nil {
 		return nil, grpcError(err)
 	}
@@ -99,7 +99,7 @@ func (s *kvService) DeleteRange(ctx context.Context, r *codec.DeleteRange) (*wir
 	if err := checkDeleteRange(&r.Msg); err != nil {
 		return nil, err
 	}
-	outcome, err := s.propose(ctx, wire.KindDeleteRange, r.Raw)
+	outcome, err := s.propose(ctx, wire.KindDeleteRange, r)
 	if err != nil {
 		return nil, grpcError(err)
 	}
@@ -123,7 +123,7 @@ func (s *kvService) Txn(ctx context.Context, r *codec.Txn) (*wire.TxnResponse, e
 	if err := s.quota.check(ctx, txnCost(&r.Msg)); err != nil {
 		return nil, grpcError(err)
 	}
-	outcome, err := s.propose(ctx, wire.KindTxn, r.Raw)
+	outcome, err := s.propose(ctx, wire.KindTxn, r)
 	if err != nil {
 		return nil, grpcError(err)
 	}

@@ -59,7 +59,7 @@ type Options struct {
 	// speaks gRPC or HTTP. Default: 10 seconds; etcd has no limit.
 	FirstBytesTimeout time.Duration
 	// StreamWorkers is the number of goroutines that are kept for requests.
-	// Default: 16 times GOMAXPROCS.
+	// Default: 64 times GOMAXPROCS.
 	StreamWorkers uint32
 
 	// WarningApplyDuration is the time from which applying, or a read, is logged
@@ -108,7 +108,7 @@ func (o *Options) SetDefaults() {
 	setDefault(&o.KeepAliveInterval, 2*time.Hour)
 	setDefault(&o.KeepAliveTimeout, 20*time.Second)
 	setDefault(&o.FirstBytesTimeout, 10*time.Second)
-	setDefault(&o.StreamWorkers, uint32(16*runtime.GOMAXPROCS(0)))
+	setDefault(&o.StreamWorkers, uint32(64*runtime.GOMAXPROCS(0)))
 	setDefault(&o.WarningApplyDuration, 100*time.Millisecond)
 	setDefault(&o.WarningUnaryRequestDuration, 300*time.Millisecond)
 	setDefault(&o.Metrics, basicMetrics)
