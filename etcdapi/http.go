@@ -15,10 +15,13 @@ import (
 )
 
 // httpHandler serves etcd's HTTP endpoints: /version, /metrics, health, and
-// /debug/pprof if enabled. Everything else is not found.
+// /debug/pprof if enabled. /v3/, etcd's JSON gateway, is not implemented.
 func (s *Server) httpHandler() http.Handler {
 	mux := s.observingHandler()
 	mux.HandleFunc("/version", s.serveVersion)
+	mux.HandleFunc("/v3/", func(w http.ResponseWriter, _ *http.Request) {
+		http.Error(w, "keelson: the JSON gateway is not served by this version", http.StatusNotImplemented)
+	})
 	if s.opts.Profiling {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -35,9 +38,6 @@ func (s *Server) observingHandler() *http.ServeMux {
 	mux.Handle("/metrics", promhttp.InstrumentMetricHandler(s.opts.Registerer,
 		promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{})))
 	newHealth(s.core).install(mux)
-	mux.HandleFunc("/v3/", func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "keelson: the JSON gateway is not served by this version", http.StatusNotImplemented)
-	})
 	return mux
 }
 

@@ -75,13 +75,20 @@ func (s *Server) sleep(d time.Duration) bool {
 func (s *Server) lead() {
 	ticker := s.opts.Clock.NewTicker(versionInterval)
 	defer ticker.Stop()
-	for {
+	for primary := uint64(0); ; { // the term in which the lessor was promoted
 		changed := s.log.LeaderChanged()
-		if s.log.Leader() != s.memberID {
+		_, applied := s.store.Applied()
+		switch term := s.log.Term(); {
+		case s.log.Leader() != s.memberID:
 			s.lessor.Demote()
-		} else if _, term := s.store.Applied(); term == s.log.Term() {
-			// Clients had no leader to renew at for an election's time.
-			s.lessor.Promote(leaseProposer{s.core}, s.opts.ElectionTimeout)
+		case applied == term:
+			if primary != term {
+				// Another may have led between two terms of this one. Clients had no
+				// leader to renew at for an election's time.
+				s.lessor.Demote()
+				s.lessor.Promote(leaseProposer{s.core}, s.opts.ElectionTimeout)
+				primary = term
+			}
 			s.updateClusterVersion()
 		}
 		s.showAlarms()
