@@ -37,17 +37,12 @@ func (r *results) markdown(work workload) string {
 	var b strings.Builder
 	b.WriteString("| workload through kube-apiserver | store | store CPU s | ratio | wall s | RSS MiB |\n")
 	b.WriteString("| --- | --- | --- | --- | --- | --- |\n")
-	names := map[phase]string{
-		phaseConfigMaps: fmt.Sprintf("create %d ConfigMaps", work.configMaps),
-		phasePods:       fmt.Sprintf("scale a Deployment to %d Pods", work.pods),
-		phaseIdle:       fmt.Sprintf("%v of an idle control plane", work.idle),
-	}
 	for _, p := range []phase{phaseConfigMaps, phasePods, phaseIdle} {
 		base := median(r.samples[r.stores[0]][p], cpuSeconds)
 		for _, kind := range r.stores {
 			samples := r.samples[kind][p]
 			cpu := median(samples, cpuSeconds)
-			fmt.Fprintf(&b, "| %s | %s | %.2f | %.2f | %.1f | %.0f |\n", names[p], kind, cpu, cpu/base,
+			fmt.Fprintf(&b, "| %s | %s | %.2f | %.2f | %.1f | %.0f |\n", work.name(p), kind, cpu, cpu/base,
 				median(samples, func(s sample) float64 { return s.wall.Seconds() }),
 				median(samples, func(s sample) float64 { return float64(s.rss) / (1 << 20) }))
 		}

@@ -54,6 +54,18 @@ const (
 	phaseIdle
 )
 
+// name says what the phase does, for people.
+func (w workload) name(p phase) string {
+	switch p {
+	case phaseConfigMaps:
+		return fmt.Sprintf("create %d ConfigMaps", w.configMaps)
+	case phasePods:
+		return fmt.Sprintf("scale a Deployment to %d Pods", w.pods)
+	default:
+		return fmt.Sprintf("%v of an idle control plane", w.idle)
+	}
+}
+
 // measure runs all phases on a cluster, each from rest.
 func (w workload) measure(ctx context.Context, cluster *controlplane.Cluster) ([]sample, error) {
 	client := cluster.Client()
