@@ -49,6 +49,13 @@ func (s *server) usage() (usage, error) {
 	if u.writtenBytes, err = field(dir+"io", "write_bytes:"); err != nil {
 		return u, err
 	}
+	// The kernel counts a page when it is dirtied. What a process cuts off a file before it was
+	// written never reaches the disk, and is counted here.
+	cancelled, err := field(dir+"io", "cancelled_write_bytes:")
+	if err != nil {
+		return u, err
+	}
+	u.writtenBytes -= cancelled
 	kilobytes, err := field(dir+"status", "VmRSS:")
 	u.residentBytes = kilobytes << 10
 	return u, err

@@ -109,10 +109,10 @@ func open(ctx context.Context, c *config, identity etcdapi.Identity, logger *zap
 	}
 	clock := clockwork.NewRealClock()
 	apiOpts := apiOptions(c, clock, logger)
-	if n.lessor, err = lessor.New(lessor.Options{Clock: clock, Logger: logger}, nil); err != nil {
+	reg, seen := prometheus.DefaultRegisterer, &observed{}
+	if n.lessor, err = lessor.New(lessorOptions(c, clock, logger, metrics.NewLeases(reg)), nil); err != nil {
 		return n, err
 	}
-	reg, seen := prometheus.DefaultRegisterer, &observed{}
 	storeOpts := storeOptions(c, clock, logger)
 	storeOpts.Metrics = metrics.NewStore(reg, seen.storeStats)
 	storeOpts.Observe = account(reg)
@@ -156,6 +156,13 @@ func prepareDataDir(dir string) error {
 		}
 	}
 	return os.MkdirAll(filepath.Dir(path), 0o700)
+}
+
+// lessorOptions has a revocation proposed again when etcd's time for a request
+// is over: five seconds for the disk and two election timeouts.
+func lessorOptions(c *config, clock clockwork.Clock, logger *zap.Logger, m *metrics.Leases) lessor.Options {
+	election := time.Duration(c.electionMillis) * time.Millisecond
+	return lessor.Options{Clock: clock, Logger: logger, Metrics: m, RetryInterval: 5*time.Second + 2*election}
 }
 
 func storeOptions(c *config, clock clockwork.Clock, logger *zap.Logger) sqlstore.Options {
@@ -215,7 +222,7 @@ func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Op
 		KeepAliveMinTime:     c.keepAliveMinTime, KeepAliveInterval: c.keepAliveInterval, KeepAliveTimeout: c.keepAliveTimeout,
 		WatchProgressInterval: c.watchProgressInterval,
 		WarningApplyDuration:  c.warningApplyDuration, WarningUnaryRequestDuration: c.warningUnaryRequestDuration,
-		Metrics: c.metrics, Profiling: c.pprof,
+		Metrics: c.metrics, Profiling: c.pprof, Version: version,
 	}
 }
 
