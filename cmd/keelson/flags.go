@@ -57,6 +57,10 @@ func (r refused) Set(string) error {
 	return fmt.Errorf("etcd's flag --%s is not served by keelson yet", string(r))
 }
 
+// IsBoolFlag has Set called whether a value follows or not, so that the answer
+// is always that the flag is not served.
+func (refused) IsBoolFlag() bool { return true }
+
 // ignored is the value of a flag that means nothing here.
 type ignored struct {
 	name   string
