@@ -251,7 +251,7 @@ func (h *hub) catchUp(ctx context.Context, w *watcher) ([]*sharedEvent, bool, er
 		groups := h.ring.since(w.next, historyPageRows)
 		h.mu.Unlock()
 		w.next = groups[len(groups)-1].revision + 1
-		return w.filter(groups, view.compactRev), false, nil
+		return w.filter(groups, view), false, nil
 	}
 	h.mu.Unlock()
 	return h.catchUpFromRows(ctx, w, ringFirst)

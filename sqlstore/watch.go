@@ -92,14 +92,14 @@ func (w *watcher) wants(e *event) bool {
 // filter returns the events that w wants. As from SQLite, a previous version is
 // shown only if the revision before the event is not compacted: whether it is
 // still in memory must not be seen.
-func (w *watcher) filter(groups []revisionEvents, compactRev int64) []*sharedEvent {
+func (w *watcher) filter(groups []revisionEvents, view *view) []*sharedEvent {
 	var out []*sharedEvent
 	for i := range groups {
 		for j := range groups[i].events {
 			e := &groups[i].events[j]
-			if w.covers(e.key) && w.passes(e) {
+			if w.covers(e.key) && w.passes(e) && view.keeps(e) {
 				shared := &sharedEvent{event: *e}
-				if e.v.revision <= compactRev {
+				if e.v.revision <= view.compactRev {
 					shared.prev = nil
 				}
 				out = append(out, shared)
@@ -107,6 +107,16 @@ func (w *watcher) filter(groups []revisionEvents, compactRev int64) []*sharedEve
 		}
 	}
 	return out
+}
+
+// keeps says whether compaction leaves the event's write: one of the compacted
+// revision itself is gone if the same transaction wrote the key again.
+func (w *view) keeps(e *event) bool {
+	if e.v.revision > w.compactRev {
+		return true
+	}
+	left, ok := w.tree.Get(e.key)
+	return ok && left.latest(w.compactRev) == e.v
 }
 
 func (w *watcher) passes(e *event) bool {
@@ -124,10 +134,12 @@ type sharedEvent struct {
 }
 
 // encode returns the bytes of the mvccpb.Event. As in etcd it is without the
-// previous version when the revision before the event's is compacted.
+// previous version when the revision before the event's is compacted, and for a
+// key that the event creates, be it after a deletion in the same transaction.
 func (e *sharedEvent) encode(ctx context.Context, s *Store, prevKV bool) ([]byte, error) {
 	slot := &e.plain
-	if prevKV && e.prev != nil && e.v.revision > s.CompactRevision() {
+	created := e.v.create == e.v.revision
+	if prevKV && e.prev != nil && !created && e.v.revision > s.CompactRevision() {
 		slot = &e.withPrev
 	}
 	if p := slot.Load(); p != nil {
