@@ -66,9 +66,10 @@ func (l *Log) tick() {
 		l.mu.Unlock()
 		return
 	}
+	// Before raft's tick, which forgets now and then which followers it has heard from.
+	l.checkStallLocked()
 	l.rn.Tick()
 	l.reads.tickLocked(l)
-	l.checkStallLocked()
 	l.advanceLocked()
 	l.unlockAndWake()
 }
@@ -210,12 +211,13 @@ func (l *Log) checkStallLocked() {
 		return
 	}
 	l.stalledTicks++
-	if l.stalledTicks >= l.opts.ElectionTicks {
-		l.stalledTicks = 0
-		if to := l.bestFollowerLocked(); to != raft.None {
-			l.opts.Logger.Warn("the log's disk stalls, handing leadership over", zap.String("to", fmt.Sprintf("%x", to)))
-			l.rn.TransferLeader(to)
-		}
+	if l.stalledTicks < l.opts.ElectionTicks {
+		return
+	}
+	if to := l.bestFollowerLocked(); to != raft.None {
+		l.stalledTicks = 0 // the new leader has as long to come forward
+		l.opts.Logger.Warn("the log's disk stalls, handing leadership over", zap.String("to", fmt.Sprintf("%x", to)))
+		l.rn.TransferLeader(to)
 	}
 }
 

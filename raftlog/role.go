@@ -65,23 +65,21 @@ func (r *role) release() bool {
 	}
 }
 
-// close waits for the holder, if any, to release and lets nobody acquire afterwards. Call it once.
-func (r *role) close() {
+// close lets nobody acquire afterwards and returns a channel that is closed when the last holder has released.
+func (r *role) close() <-chan struct{} {
 	for {
 		switch s := r.state.Load(); s {
 		case roleIdle:
 			if r.state.CompareAndSwap(roleIdle, roleClosed) {
 				close(r.closed)
-				return
+				return r.closed
 			}
 		case roleBusy, roleAgain:
 			if r.state.CompareAndSwap(s, roleClosing) {
-				<-r.closed
-				return
+				return r.closed
 			}
 		default:
-			<-r.closed
-			return
+			return r.closed
 		}
 	}
 }

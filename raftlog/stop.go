@@ -14,7 +14,8 @@ import (
 
 // Stop ends the log in order: it takes no more proposals, applies what is committed, makes the state machine
 // durable and closes the files. What ctx does not leave time for is left to the next start, which replays
-// it. The error says what was left undone. Calls after the first wait for it and return the same.
+// it. What hangs in the storage or the state machine is left behind, and nothing is closed then. The error
+// says what was left undone. Calls after the first wait for it and return the same.
 func (l *Log) Stop(ctx context.Context) error {
 	l.stop.Do(func() { l.stopErr = l.stopOnce(ctx) })
 	return l.stopErr
@@ -24,9 +25,9 @@ func (l *Log) stopOnce(ctx context.Context) error {
 	l.props.close(ErrStopped)
 	err := l.drain(ctx)
 	l.die(nil)
-	l.writer.close()
-	l.applier.close()
-	l.snapshotter.close()
+	if stuck := l.closeRoles(ctx); stuck != nil {
+		return errors.Join(err, stuck)
+	}
 	close(l.quit)
 	l.goroutines.Wait()
 	if durable, perr := l.sm.Persist(ctx); perr != nil {
@@ -42,8 +43,32 @@ func (l *Log) stopOnce(ctx context.Context) error {
 	return errors.Join(err, l.storage.Close(), l.lock.Release())
 }
 
+// stopGrace is how long after its context's end Stop waits for what is being done at the moment.
+const stopGrace = time.Second
+
 // drainPollInterval is how often Stop looks whether everything is applied.
 const drainPollInterval = time.Millisecond
+
+// closeRoles waits until nobody writes, applies or snapshots any more. Who hangs in the storage or the state
+// machine past ctx and a moment cannot be waited for; then nothing can be closed either.
+func (l *Log) closeRoles(ctx context.Context) error {
+	closing := []<-chan struct{}{l.writer.close(), l.applier.close(), l.snapshotter.close()}
+	for i, doing := range []string{"save the log", "apply", "snapshot"} {
+		select {
+		case <-closing[i]:
+			continue
+		case <-ctx.Done():
+		}
+		grace := l.opts.Clock.NewTimer(stopGrace)
+		select {
+		case <-closing[i]:
+			grace.Stop()
+		case <-grace.C():
+			return fmt.Errorf("an attempt to %s hangs: %w", doing, ctx.Err())
+		}
+	}
+	return nil
+}
 
 // drain waits until everything that was accepted is applied.
 func (l *Log) drain(ctx context.Context) error {

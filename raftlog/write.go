@@ -205,15 +205,16 @@ const (
 // empty batch when there is nothing left to do.
 func (l *Log) retry(b batch, err error) batch {
 	start := l.opts.Clock.Now()
-	l.space.fail()
 	for delay := minRetryDelay; err != nil; delay = min(2*delay, maxRetryDelay) {
 		if !errors.Is(err, disk.ErrNotSaved) {
 			l.die(fmt.Errorf("save the log: %w", err))
 			return batch{}
 		}
 		if delay == minRetryDelay {
+			l.space.fail()
 			l.diskFailing(err)
 		}
+		fmt.Println("DBG", err)
 		if !l.sleep(delay) {
 			return batch{}
 		}

@@ -55,6 +55,18 @@ import (
 // that fails ends the writer: the kernel forgets what it could not write, so only
 // recovery at the next start knows what is on disk.
 
+// step names what a checkpoint has just done.
+type step string
+
+const (
+	stepSaved   step = "undo file saved and synced"
+	stepCopied  step = "-wal file copied"
+	stepSynced  step = "database file synced"
+	stepEmptied step = "-wal file emptied"
+	stepSealed  step = "-wal file synced"
+	stepCleared step = "undo file cleared and synced"
+)
+
 // SQLite's settings for the two modes.
 const (
 	lightSync = "PRAGMA synchronous=OFF"
@@ -139,6 +151,7 @@ func (db *DB) checkpointLight() error {
 		}
 		return db.checkpointFull()
 	}
+	db.opts.afterStep(stepSaved)
 	complete, err := db.copyWAL("PASSIVE")
 	if err == nil {
 		err = db.syncFile()
@@ -174,11 +187,11 @@ func (db *DB) leaveLight() error {
 
 // checkpointFull relies on SQLite's own syncs and tries to go over to light mode.
 func (db *DB) checkpointFull() error {
-	complete, err := db.copyWAL("PASSIVE")
-	if err != nil {
+	if err := db.syncWAL(); err != nil { // SQLite would, but only if it finds something to copy
 		return err
 	}
-	if err := db.syncWAL(); err != nil {
+	complete, err := db.copyWAL("PASSIVE")
+	if err != nil {
 		return err
 	}
 	if err := db.syncFile(); err != nil {
@@ -203,6 +216,7 @@ func (db *DB) copyWAL(how string) (complete bool, err error) {
 		complete = cols[0] == int64(0) && cols[1] == cols[2]
 		return nil
 	})
+	db.opts.afterStep(stepCopied)
 	return complete, err
 }
 
@@ -216,11 +230,18 @@ func (db *DB) emptyWAL() (emptied bool, err error) {
 	if err != nil || !alone || !emptied {
 		return false, err
 	}
+	db.opts.afterStep(stepEmptied)
 	return true, db.syncWAL()
 }
 
 // syncFile makes the database file durable.
-func (db *DB) syncFile() error { return unsynced(db.file.Sync()) }
+func (db *DB) syncFile() error {
+	if err := db.file.Sync(); err != nil {
+		return unsynced(err)
+	}
+	db.opts.afterStep(stepSynced)
+	return nil
+}
 
 // syncWAL makes the -wal file and its directory entry durable as they are.
 func (db *DB) syncWAL() error {
@@ -231,7 +252,11 @@ func (db *DB) syncWAL() error {
 	if err != nil {
 		return err
 	}
-	return unsynced(errors.Join(f.Sync(), f.Close(), syncDir(filepath.Dir(db.opts.Path))))
+	if err := errors.Join(f.Sync(), f.Close(), syncDir(filepath.Dir(db.opts.Path))); err != nil {
+		return unsynced(err)
+	}
+	db.opts.afterStep(stepSealed)
+	return nil
 }
 
 // clearUndo may follow only when the database file or the -wal file is whole on disk.
@@ -239,7 +264,11 @@ func (db *DB) clearUndo() error {
 	if !db.undo.valid {
 		return nil
 	}
-	return unsynced(db.undo.clear())
+	if err := db.undo.clear(); err != nil {
+		return unsynced(err)
+	}
+	db.opts.afterStep(stepCleared)
+	return nil
 }
 
 // closeWriter leaves a database file that holds everything, and no -wal file

@@ -19,11 +19,15 @@ func (db *DB) Load(ctx context.Context, fn func(rows []RowMeta) error) error {
 	return db.readers.with(ctx, func(c *conn) error {
 		chunk := make([]RowMeta, 0, loadChunk)
 		err := c.each(loadQuery, func(cols []driver.Value) error {
-			chunk = append(chunk, metaOf(cols))
+			m, err := metaOf(cols)
+			if err != nil {
+				return err
+			}
+			chunk = append(chunk, m)
 			if len(chunk) < loadChunk {
 				return nil
 			}
-			err := fn(chunk)
+			err = fn(chunk)
 			chunk = make([]RowMeta, 0, loadChunk)
 			return err
 		}, int64(0), int64(1<<62))
@@ -36,16 +40,26 @@ func (db *DB) Load(ctx context.Context, fn func(rows []RowMeta) error) error {
 
 const loadQuery = "SELECT seq, revision, sub, key, create_revision, version, lease, length(value) FROM history WHERE seq >= ? AND seq < ? ORDER BY seq"
 
-func metaOf(cols []driver.Value) RowMeta {
-	m := RowMeta{
-		Seq: cols[0].(int64), Revision: cols[1].(int64), Sub: cols[2].(int64),
-		CreateRevision: cols[4].(int64), Version: cols[5].(int64), Lease: cols[6].(int64),
+func metaOf(cols []driver.Value) (m RowMeta, err error) {
+	var ok [7]bool
+	var key []byte
+	m.Seq, ok[0] = cols[0].(int64)
+	m.Revision, ok[1] = cols[1].(int64)
+	m.Sub, ok[2] = cols[2].(int64)
+	key, ok[3] = cols[3].([]byte)
+	m.CreateRevision, ok[4] = cols[4].(int64)
+	m.Version, ok[5] = cols[5].(int64)
+	m.Lease, ok[6] = cols[6].(int64)
+	if ok != [...]bool{true, true, true, true, true, true, true} {
+		return m, fmt.Errorf("%w: row %v has columns of the wrong type", ErrCorrupt, cols[0])
 	}
-	key, _ := cols[3].([]byte)
 	m.Key = stringOf(key)
-	size, put := cols[7].(int64)
-	m.ValueSize, m.Tombstone = size, !put
-	return m
+	if cols[7] == nil {
+		m.Tombstone = true
+	} else if m.ValueSize, ok[0] = cols[7].(int64); !ok[0] {
+		return m, fmt.Errorf("%w: row %d has no size", ErrCorrupt, m.Seq)
+	}
+	return m, nil
 }
 
 // LoadState returns everything but the rows.

@@ -82,6 +82,10 @@ type Options struct {
 	// OnError is told when the writer begins to fail and, with nil, when it
 	// works again. Called by the writer, as OnCommit is.
 	OnError func(err error)
+
+	// afterStep is told each step that matters when power is lost, for the test
+	// that loses it between any two of them.
+	afterStep func(step)
 }
 
 // withDefaults returns the options with zero fields filled.
@@ -105,6 +109,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.OnError == nil {
 		o.OnError = func(error) {}
+	}
+	if o.afterStep == nil {
+		o.afterStep = func(step) {}
 	}
 	return o
 }

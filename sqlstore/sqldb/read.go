@@ -7,6 +7,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"unsafe"
 )
 
@@ -23,21 +24,27 @@ const (
 var errPageFull = errors.New("page is full")
 
 // rowOf makes a Row of rowColumns. Its byte slices are the driver's copies.
-func rowOf(cols []driver.Value) Row {
-	r := Row{
-		Seq: cols[0].(int64), Revision: cols[1].(int64), Sub: cols[2].(int64),
-		CreateRevision: cols[4].(int64), Version: cols[5].(int64), Lease: cols[6].(int64),
+func rowOf(cols []driver.Value) (r Row, err error) {
+	var ok [7]bool
+	r.Seq, ok[0] = cols[0].(int64)
+	r.Revision, ok[1] = cols[1].(int64)
+	r.Sub, ok[2] = cols[2].(int64)
+	r.Key, ok[3] = cols[3].([]byte)
+	r.CreateRevision, ok[4] = cols[4].(int64)
+	r.Version, ok[5] = cols[5].(int64)
+	r.Lease, ok[6] = cols[6].(int64)
+	if ok != [...]bool{true, true, true, true, true, true, true} {
+		return r, fmt.Errorf("%w: row %v has columns of the wrong type", ErrCorrupt, cols[0])
 	}
-	r.Key, _ = cols[3].([]byte)
 	switch v := cols[7].(type) {
 	case nil:
 		r.Tombstone = true
 	case []byte:
-		if r.Value = v; v == nil {
-			r.Value = []byte{}
-		}
+		r.Value = notNil(v)
+	default:
+		return r, fmt.Errorf("%w: the value of row %d is not a blob", ErrCorrupt, r.Seq)
 	}
-	return r
+	return r, nil
 }
 
 // Read looks rows up by their sequence numbers, best in ascending order, and
@@ -51,7 +58,11 @@ func (db *DB) Read(ctx context.Context, seqs []int64, fn func(i int, r Row) erro
 				return err
 			}
 			err := c.each("SELECT "+rowColumns+" FROM history WHERE seq = ?", func(cols []driver.Value) error {
-				return fn(i, rowOf(cols))
+				r, err := rowOf(cols)
+				if err != nil {
+					return err
+				}
+				return fn(i, r)
 			}, seq)
 			if err != nil {
 				return checked(db.opts.Path, "read", err)
@@ -98,7 +109,10 @@ func (db *DB) Scan(ctx context.Context, from int64, fn func(r Row) error) error 
 func readPage(c *conn, from int64, page []Row) ([]Row, error) {
 	size := 0
 	err := c.each("SELECT "+rowColumns+" FROM history WHERE seq >= ? ORDER BY seq", func(cols []driver.Value) error {
-		r := rowOf(cols)
+		r, err := rowOf(cols)
+		if err != nil {
+			return err
+		}
 		page = append(page, r)
 		size += len(r.Key) + len(r.Value)
 		if len(page) >= scanPageRows || size >= scanPageBytes {

@@ -9,29 +9,39 @@ import (
 	"errors"
 )
 
-// View is one consistent state of the database, for as long as View's fn runs.
-type View struct{ c *conn }
+// View is one consistent state of the database.
+type View struct {
+	c    *conn
+	path string
+}
 
-// View calls fn with everything enqueued before, unchanged by what is written
-// meanwhile. The -wal file can't be emptied until fn returns.
+// View runs fn on one read transaction, which sees everything enqueued before the
+// call. While it runs the -wal file can't be emptied and grows, and one of
+// Options.ReadConns is taken; fn must not call methods of the DB.
 func (db *DB) View(ctx context.Context, fn func(v *View) error) error {
 	if err := db.Flush(ctx); err != nil {
 		return err
 	}
 	return db.readers.with(ctx, func(c *conn) error {
 		if err := c.exec("BEGIN"); err != nil {
-			return err
+			return checked(db.opts.Path, "begin to read", err)
 		}
-		return errors.Join(fn(&View{c: c}), c.exec("COMMIT"))
+		return errors.Join(fn(&View{c: c, path: db.opts.Path}), c.exec("COMMIT"))
 	})
 }
 
-// Scan calls fn for all rows in the order of Seq.
+// Scan hands the rows of the view to fn, in order of Seq, one at a time. They are
+// fn's to keep. fn's error ends the scan and is returned.
 func (v *View) Scan(ctx context.Context, fn func(r Row) error) error {
-	return v.c.each("SELECT "+rowColumns+" FROM history ORDER BY seq", func(cols []driver.Value) error {
+	err := v.c.each("SELECT "+rowColumns+" FROM history ORDER BY seq", func(cols []driver.Value) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		return fn(rowOf(cols))
+		r, err := rowOf(cols)
+		if err != nil {
+			return err
+		}
+		return fn(r)
 	})
+	return checked(v.path, "scan", err)
 }
