@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"keelson.io/keelson/test/harness"
 	"keelson.io/keelson/test/model"
 )
 
@@ -145,6 +146,36 @@ func TestWatchFragments(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A key that one transaction deletes and puts again survives a compaction at
+// just that revision. An etcd loses it, so the model alone is the judge.
+func TestDeleteFromHereThenPut(t *testing.T) {
+	if !harness.HasKeelson() {
+		t.Skip("there is no keelson yet")
+	}
+	keelson := newTarget(t, "keelson", harness.Start(t, harness.Keelson, harness.Options{}))
+	r := newRun(t, 0, []*target{keelson})
+	b := []byte("b")
+	for _, op := range []operation{
+		watchCreate{0, &pb.WatchCreateRequest{Key: b, PrevKv: true}},
+		&pb.PutRequest{Key: b, Value: []byte("old")},
+		&pb.TxnRequest{Success: []*pb.RequestOp{
+			requestDelete(&pb.DeleteRangeRequest{Key: []byte("a"), RangeEnd: []byte{0}}),
+			requestPut(&pb.PutRequest{Key: b, Value: []byte("new")}),
+			requestRange(&pb.RangeRequest{Key: b}),
+		}},
+		&pb.CompactionRequest{Revision: 3, Physical: true},
+		&pb.RangeRequest{Key: b},
+		&pb.HashKVRequest{},
+		watchCreate{1, &pb.WatchCreateRequest{Key: b, StartRevision: 3, PrevKv: true}},
+		restart{},
+		&pb.RangeRequest{Key: b},
+		&pb.RangeRequest{Key: b, Revision: 3},
+		&pb.HashKVRequest{},
+	} {
+		r.do(op)
 	}
 }
 
