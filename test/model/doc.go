@@ -31,5 +31,11 @@
 // new value from etcd's backend but not from its index, and the next read finds
 // nothing. keelson is tested for it against the model alone.
 //
+// The length and the seed of a run are flags, or variables where flags do not
+// reach; a mismatch prints the command that shows it again:
+//
+//	go test ./test/model -ops 200000 -seed 1 -timeout 30m
+//	KEELSON_MODEL_OPS=200000 KEELSON_MODEL_SEED=1 go test -timeout 30m ./test/...
+//
 // The package may import etcd's API and nothing of keelson's.
 package model
