@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/zap/zaptest"
 	"keelson.io/keelson/raftlog/disk"
 )
 
@@ -163,7 +162,6 @@ func TestFullDisk(t *testing.T) {
 	opts, m := soloOptions(dir), newMachine()
 	s := newTestStorage(dir)
 	s.free = 1 << 40 // so that the reserve does not come first
-	opts.Logger = zaptest.NewLogger(t)
 	opts.Storage = s
 	var full []error
 	opts.Events.DiskFailing = func(err error) { full = append(full, err) }
@@ -185,14 +183,23 @@ func TestFullDisk(t *testing.T) {
 	var mu sync.Mutex
 	acked := make(map[uint64]bool)
 	for id := uint64(2); !l.Status().NoSpace; id++ { // what fits into the segment is still taken
+		done := make(chan struct{})
 		wg.Go(func() {
+			defer close(done)
 			if _, err := l.Propose(ctx, id, payload(id, value)); err == nil {
 				mu.Lock()
 				acked[id] = true
 				mu.Unlock()
 			}
 		})
-		eventually(t, "it is saved or refused", func() bool { return l.props.pending() == 0 || l.Status().NoSpace })
+		eventually(t, "it is saved or the disk is full", func() bool {
+			select {
+			case <-done:
+				return true
+			default:
+				return l.Status().NoSpace
+			}
+		})
 	}
 	if err := l.ReadIndex(ctx); err != nil {
 		t.Error(err)

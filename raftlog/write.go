@@ -214,7 +214,6 @@ func (l *Log) retry(b batch, err error) batch {
 			l.space.fail()
 			l.diskFailing(err)
 		}
-		fmt.Println("DBG", err, len(b.entries), b.bytes)
 		if !l.sleep(delay) {
 			return batch{}
 		}
