@@ -99,6 +99,9 @@ func Start(ctx context.Context, opts Options) (_ *Cluster, err error) {
 // Store is the datastore under the API server.
 func (c *Cluster) Store() *Datastore { return c.store }
 
+// APIServer is the process of kube-apiserver.
+func (c *Cluster) APIServer() *proc.Process { return c.component(apiServer) }
+
 // Server is the URL of the API server.
 func (c *Cluster) Server() string { return c.server }
 

@@ -107,7 +107,8 @@ func run(ctx context.Context, o options) error {
 				return fmt.Errorf("round %d, %s: %w", round+1, kind, err)
 			}
 			for _, s := range measured {
-				say(fmt.Sprintf("%s: store CPU %.2f s in %.1f s", o.work.name(s.phase), s.cpu.Seconds(), s.wall.Seconds()))
+				say(fmt.Sprintf("%s: store CPU %.2f s, kube-apiserver CPU %.2f s, in %.1f s", o.work.name(s.phase),
+					s.cpu.Seconds(), s.api.Seconds(), s.wall.Seconds()))
 			}
 			results.add(kind, measured)
 		}

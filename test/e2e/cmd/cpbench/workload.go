@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"keelson.io/keelson/test/e2e/controlplane"
+	"keelson.io/keelson/test/e2e/proc"
 )
 
 const (
@@ -42,6 +43,7 @@ type workload struct {
 type sample struct {
 	phase phase
 	cpu   time.Duration // of the store's process
+	api   time.Duration // of kube-apiserver, for the same work
 	wall  time.Duration
 	rss   int64 // of the store's process, bytes, at the end
 }
@@ -86,7 +88,7 @@ func (w workload) measure(ctx context.Context, cluster *controlplane.Cluster) ([
 		if err := pause(ctx, settleTime); err != nil {
 			return nil, err
 		}
-		s, err := measurePhase(cluster.Store(), step.run)
+		s, err := measurePhase(cluster, step.run)
 		if err != nil {
 			return nil, err
 		}
@@ -96,8 +98,9 @@ func (w workload) measure(ctx context.Context, cluster *controlplane.Cluster) ([
 	return samples, nil
 }
 
-func measurePhase(store *controlplane.Datastore, run func() error) (sample, error) {
-	before, err := store.Process().CPU()
+func measurePhase(cluster *controlplane.Cluster, run func() error) (sample, error) {
+	store, api := cluster.Store().Process(), cluster.APIServer()
+	cpuBefore, err := cpuOf(store, api)
 	if err != nil {
 		return sample{}, err
 	}
@@ -106,12 +109,23 @@ func measurePhase(store *controlplane.Datastore, run func() error) (sample, erro
 		return sample{}, err
 	}
 	wall := time.Since(start)
-	after, err := store.Process().CPU()
+	cpuAfter, err := cpuOf(store, api)
 	if err != nil {
 		return sample{}, err
 	}
-	rss, err := store.Process().RSS()
-	return sample{cpu: after - before, wall: wall, rss: rss}, err
+	rss, err := store.RSS()
+	return sample{cpu: cpuAfter[0] - cpuBefore[0], api: cpuAfter[1] - cpuBefore[1], wall: wall, rss: rss}, err
+}
+
+func cpuOf(processes ...*proc.Process) ([]time.Duration, error) {
+	used := make([]time.Duration, len(processes))
+	for i, p := range processes {
+		var err error
+		if used[i], err = p.CPU(); err != nil {
+			return nil, err
+		}
+	}
+	return used, nil
 }
 
 func createConfigMaps(ctx context.Context, client kubernetes.Interface, count int) error {
