@@ -40,6 +40,7 @@ func BenchmarkPropose(b *testing.B) {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
 			var saves, saved atomic.Int64
 			opts := soloOptions(b.TempDir())
+			opts.UnsafeNoFsync = false
 			opts.Events.Saved = func(i SaveInfo) { saves.Add(1); saved.Add(int64(i.Entries)) }
 			l, err := Open(opts, &sink{})
 			if err != nil {

@@ -95,7 +95,7 @@ func (c *cluster) start(id uint64) {
 		MemberID:     id,
 		ClusterID:    testCluster,
 		Transport:    link{c.net, id},
-		TickInterval: 10 * time.Millisecond,
+		TickInterval: 20 * time.Millisecond,
 		MinFreeBytes: 1,
 	}
 	for _, p := range members {

@@ -74,12 +74,17 @@ func TestSaveRetried(t *testing.T) {
 func TestSaveFailsForGood(t *testing.T) {
 	l, s, m := openGated(t, nil)
 	cause := errors.New("test: the sync failed")
+	ctx := testContext(t)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := l.Propose(ctx, 1, payload(1, "lost")); !errors.Is(err, ErrStopped) {
+			t.Errorf("propose: %v, want %v", err, ErrStopped)
+		}
+	})
+	eventually(t, "it is on its way", func() bool { return l.props.pending() == 1 })
 	s.set(func() { s.fault = func() error { return cause } })
 	close(s.gate)
-	ctx := testContext(t)
-	if _, err := l.Propose(ctx, 1, payload(1, "lost")); !errors.Is(err, ErrStopped) {
-		t.Errorf("propose: %v, want %v", err, ErrStopped)
-	}
+	wg.Wait()
 	<-l.Done()
 	if !errors.Is(l.Status().Err, cause) {
 		t.Errorf("status has %v, want %v", l.Status().Err, cause)
@@ -98,14 +103,15 @@ func TestSaveFailsForGood(t *testing.T) {
 // A log that is stopped while its disk fails stops, and its proposers are told.
 func TestStopWhileRetrying(t *testing.T) {
 	l, s, _ := openGated(t, nil)
-	s.set(func() { s.fault = func() error { return disk.ErrNotSaved } })
-	close(s.gate)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if _, err := l.Propose(testContext(t), 1, payload(1, "unknown")); !errors.Is(err, ErrStopped) {
 			t.Errorf("propose: %v, want %v", err, ErrStopped)
 		}
 	})
+	eventually(t, "it is on its way", func() bool { return l.props.pending() == 1 })
+	s.set(func() { s.fault = func() error { return disk.ErrNotSaved } })
+	close(s.gate)
 	eventually(t, "the disk fails", func() bool { return l.Status().NoSpace })
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()

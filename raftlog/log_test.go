@@ -21,19 +21,21 @@ const (
 
 func testContext(t *testing.T) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// soloOptions are those of a cluster of one in dir.
+// soloOptions are those of a cluster of one in dir. Nothing here survives on syncing: a test's crash is of the
+// process, not of the machine.
 func soloOptions(dir string) Options {
 	return Options{
-		DataDir:      dir,
-		MemberID:     testMember,
-		ClusterID:    testCluster,
-		Peers:        []raft.Peer{{ID: testMember, Context: []byte(`{"name":"solo"}`)}},
-		MinFreeBytes: 1,
+		DataDir:       dir,
+		MemberID:      testMember,
+		ClusterID:     testCluster,
+		Peers:         []raft.Peer{{ID: testMember, Context: []byte(`{"name":"solo"}`)}},
+		MinFreeBytes:  1,
+		UnsafeNoFsync: true,
 	}
 }
 

@@ -24,7 +24,7 @@ func (l *Log) maybeSnapshot(bytes uint64) {
 	data, err := l.sm.SnapshotData()
 	l.snapshotIndex, l.snapshotBytes = index, 0
 	if err != nil {
-		l.snapshotter.release()
+		l.endSnapshot()
 		l.snapshotFailed(index, err)
 		return
 	}
@@ -41,7 +41,7 @@ func (l *Log) maybeSnapshot(bytes uint64) {
 // snapshot makes the state machine durable and then lets go of the log before it (invariant 3).
 func (l *Log) snapshot(s *raftpb.Snapshot) {
 	defer l.goroutines.Done()
-	defer l.snapshotter.release()
+	defer l.endSnapshot()
 	start, index := l.opts.Clock.Now(), s.GetMetadata().GetIndex()
 	durable, err := l.persist()
 	if err == nil && durable < index {
@@ -58,6 +58,12 @@ func (l *Log) snapshot(s *raftpb.Snapshot) {
 	l.opts.Logger.Info("saved snapshot to disk", zap.Uint64("snapshot-index", index), zap.Uint64("durable-index", durable), zap.Duration("took", took))
 	if l.opts.Events.SnapshotSaved != nil {
 		l.opts.Events.SnapshotSaved(SnapshotInfo{Index: index, Durable: durable, Took: took})
+	}
+}
+
+// endSnapshot gives up the snapshotter's role. Whoever asked for it meanwhile will ask again after the next batch.
+func (l *Log) endSnapshot() {
+	for !l.snapshotter.release() {
 	}
 }
 

@@ -26,10 +26,11 @@ type testStorage struct {
 
 func newTestStorage(dir string) *testStorage {
 	return &testStorage{Storage: disk.New(disk.Options{
-		WALDir:       filepath.Join(dir, "member", "wal"),
-		SnapDir:      filepath.Join(dir, "member", "snap"),
-		MaxWALs:      5,
-		MaxSnapshots: 5,
+		WALDir:        filepath.Join(dir, "member", "wal"),
+		SnapDir:       filepath.Join(dir, "member", "snap"),
+		MaxWALs:       5,
+		MaxSnapshots:  5,
+		UnsafeNoFsync: true,
 	})}
 }
 
@@ -41,11 +42,14 @@ func (s *testStorage) set(change func()) {
 
 func (s *testStorage) Save(state *raftpb.HardState, entries []*raftpb.Entry) error {
 	s.mu.Lock()
-	gate, fault := s.gate, s.fault
+	gate := s.gate
 	s.mu.Unlock()
 	if gate != nil {
 		<-gate
 	}
+	s.mu.Lock()
+	fault := s.fault
+	s.mu.Unlock()
 	if fault != nil {
 		if err := fault(); err != nil {
 			return err
@@ -79,7 +83,7 @@ func (s *testStorage) FreeBytes() (uint64, error) {
 // eventually polls until ok, and fails the test if that takes too long.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(60 * time.Second)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("not in time: %s", what)
