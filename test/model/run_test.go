@@ -169,7 +169,7 @@ func (r *run) watchCreate(o watchCreate) {
 	req := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: o.WatchCreateRequest}}
 	r.check(answer{msg: want}, r.each(func(i int) answer { return s.records[i].call(req) }))
 	if w != nil {
-		s.watches[w.ID] = &openWatch{w, w.Start <= r.store.Revision()}
+		s.watches[w.ID] = &openWatch{w, r.store.Revision(), w.Start <= r.store.Revision()}
 	}
 }
 
@@ -215,8 +215,8 @@ func (r *run) drainAll() {
 }
 
 // settle sees to it that no watch is still reading the past: a compaction would
-// cancel it, or not, by who is faster. One that has found nothing so far does
-// not tell how far it is, so it is ended.
+// cancel it, or not, by who is faster. One that has found nothing new so far
+// does not tell how far it is, so it is ended.
 func (r *run) settle() {
 	r.t.Helper()
 	r.drainAll()
@@ -244,7 +244,9 @@ func (r *run) drainWatch(s *stream, w *openWatch) {
 			r.fatalf("%s: watch %d from revision %d: %v", r.targets[i].name, w.ID, w.Start, err)
 		}
 	}
-	w.behind = w.behind && len(w.Events) == 0
+	if n := len(w.Events); n > 0 && w.Events[n-1].Kv.ModRevision >= w.openedAt {
+		w.behind = false
+	}
 	r.events += len(w.Events)
 	w.Events = nil
 }

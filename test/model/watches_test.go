@@ -30,10 +30,13 @@ type stream struct {
 	watches map[int64]*openWatch
 }
 
-// openWatch is a watch and whether it may still be reading the past.
+// openWatch is a watch, the revision at which it was opened, and whether it may
+// still be reading the past: it started there and has shown nothing from that
+// revision on.
 type openWatch struct {
 	*model.Watch
-	behind bool
+	openedAt int64
+	behind   bool
 }
 
 // ids returns the ids of the watches that live, in order.
