@@ -104,33 +104,55 @@ func (l *Log) drained() bool {
 // TransferLeadership hands leadership to a voter, 0 meaning the one best fit for it, and waits until it leads.
 // Errors: ErrNoLeader when this member does not lead or there is nobody to hand over to, ErrStopped, ctx's.
 func (l *Log) TransferLeadership(ctx context.Context, to uint64) error {
+	for {
+		chosen, err := l.transfer(to)
+		if err != nil {
+			return err
+		}
+		// raft gives a transfer up after the time of an election; it is asked again then.
+		if leads, err := l.waitLeads(ctx, chosen); leads || err != nil {
+			return err
+		}
+	}
+}
+
+// waitLeads waits until member leads, but no longer than an election takes.
+func (l *Log) waitLeads(ctx context.Context, member uint64) (bool, error) {
+	timeout := l.opts.Clock.NewTimer(time.Duration(l.opts.ElectionTicks) * l.opts.TickInterval)
+	defer timeout.Stop()
+	for {
+		changed := l.LeaderChanged()
+		if l.leader.Load() == member {
+			return true, nil
+		}
+		select {
+		case <-changed:
+		case <-timeout.C():
+			return false, nil
+		case <-l.done:
+			return false, ErrStopped
+		case <-ctx.Done():
+			return false, ctx.Err()
+		}
+	}
+}
+
+// transfer begins to hand leadership over and returns to whom.
+func (l *Log) transfer(to uint64) (uint64, error) {
 	l.mu.Lock()
 	if l.dead {
 		l.mu.Unlock()
-		return ErrStopped
+		return raft.None, ErrStopped
 	}
 	if to == raft.None {
 		to = l.bestFollowerLocked()
 	}
 	if !l.leads.Load() || to == raft.None {
 		l.mu.Unlock()
-		return ErrNoLeader
+		return raft.None, ErrNoLeader
 	}
 	l.rn.TransferLeader(to)
 	l.advanceLocked()
 	l.unlockAndWake()
-	for l.leader.Load() != to {
-		changed := l.LeaderChanged()
-		if l.leader.Load() == to {
-			break
-		}
-		select {
-		case <-changed:
-		case <-l.done:
-			return ErrStopped
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
+	return to, nil
 }
