@@ -171,5 +171,4 @@ func (s *Store) finishBatch() error {
 // publish makes the private state the one that readers see.
 func (s *Store) publish() {
 	s.view.Store(&view{tree: s.tree.Snapshot(), rev: s.rev, compactRev: s.compactRev})
-	s.publishedIndex.Store(s.applied.index)
 }

@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"sort"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -23,6 +24,10 @@ type view struct {
 	rev        int64
 	compactRev int64
 }
+
+// errRowGone says that a row of a view was deleted while it was read. Only
+// compaction deletes rows, and only after it has published a view without them.
+var errRowGone = fmt.Errorf("%w meanwhile", ErrCompacted)
 
 // pair is a key's entry with the version that a reader sees.
 type pair struct {
@@ -119,8 +124,8 @@ func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (*wire.RangeRespo
 	for {
 		w := s.view.Load()
 		resp, err := s.rangeOn(ctx, w, r)
-		if errors.Is(err, ErrCompacted) && r.Revision <= 0 && s.view.Load() != w {
-			continue // compaction took cold rows of an older view; a newer one has its own
+		if errors.Is(err, errRowGone) && r.Revision <= 0 {
+			continue // the view was old: a newer one has other rows
 		}
 		if err == nil && resp.More && r.Revision <= 0 {
 			s.pins.add(w)
@@ -325,8 +330,7 @@ func (s *Store) loadAll(ctx context.Context, pairs []pair) ([][]byte, error) {
 		return nil, err
 	}
 	if found < len(cold) {
-		// Only compaction deletes rows, and only below its revision.
-		return nil, ErrCompacted
+		return nil, errRowGone
 	}
 	return out, nil
 }

@@ -36,13 +36,12 @@ type Store struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	view           atomic.Pointer[view]
-	publishedIndex atomic.Uint64
-	stats          readStats
-	writing        writing
-	leases         *leaseSet
-	cluster        clusterState
-	compactor      compactor
+	view      atomic.Pointer[view]
+	stats     readStats
+	writing   writing
+	leases    *leaseSet
+	cluster   clusterState
+	compactor compactor
 
 	// mu is held by whoever changes the state: apply, and compaction for a
 	// slice at a time. It guards what follows.

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -202,7 +203,15 @@ func (s *Store) applyTxn(r *pb.TxnRequest) (*wire.TxnResponse, error) {
 // state. Errors: as Range.
 func (s *Store) ReadTxn(ctx context.Context, r *pb.TxnRequest) (*wire.TxnResponse, error) {
 	s.opts.Metrics.Txns.Inc()
-	w := s.view.Load()
+	for {
+		resp, err := s.readTxnOn(ctx, s.view.Load(), r)
+		if !errors.Is(err, errRowGone) {
+			return resp, err
+		}
+	}
+}
+
+func (s *Store) readTxnOn(ctx context.Context, w *view, r *pb.TxnRequest) (*wire.TxnResponse, error) {
 	b, err := decide(w, r, func(pairs []pair) ([][]byte, error) { return s.loadAll(ctx, pairs) })
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -155,7 +156,7 @@ func (e *sharedEvent) encode(ctx context.Context, s *Store, prevKV bool) ([]byte
 	var prev []byte
 	if slot == &e.withPrev {
 		// A previous version that compaction has taken is left out, as etcd does.
-		if prev, err = s.load(ctx, e.prev); err != nil && err != ErrCompacted {
+		if prev, err = s.load(ctx, e.prev); err != nil && !errors.Is(err, ErrCompacted) {
 			return nil, err
 		}
 	}
