@@ -6,6 +6,7 @@ package disk
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"math/bits"
@@ -209,18 +210,17 @@ func continues(b []byte, off int64, r record) bool {
 	return err == nil && end != 0 && crc32.Update(r.crc, castagnoli, next.data) == next.crc
 }
 
-// cutTail cuts a torn end off and keeps the file as it was beside it. Whoever else has the log open keeps it from that.
-func (w *WAL) cutTail(t *tear) error {
-	f, err := fileutil.TryLockFile(t.path, os.O_RDWR, fileutil.PrivateFileMode)
-	if err != nil {
-		return w.openError(err)
+// cutTail cuts a torn end off and keeps the file as it was beside it.
+func (w *WAL) cutTail(f *os.File, t *tear) error {
+	w.log.Warn("dropping the torn end of the write-ahead log, which was never acknowledged",
+		zap.String("path", t.path), zap.Int64("offset", t.off))
+	if t.zero {
+		return nil // opening the log clears the rest
 	}
-	if !t.zero { // else opening the log clears the rest
-		err = cut(f.File, t)
+	if err := cut(f, t); err != nil {
+		return fmt.Errorf("cut off the torn end of %s: %w", t.path, err)
 	}
-	w.log.Warn("dropped the torn end of the write-ahead log, which was never acknowledged",
-		zap.String("path", t.path), zap.Int64("offset", t.off), zap.Error(err))
-	return errors.Join(err, f.Close())
+	return nil
 }
 
 func cut(f *os.File, t *tear) error {

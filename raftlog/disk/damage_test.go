@@ -282,3 +282,40 @@ func TestMissingSegment(t *testing.T) {
 		t.Errorf("a log with a segment missing: %v, want a gap before %d", err, all[3].index)
 	}
 }
+
+// A file that was prepared for the next segment and begun when a crash came is not used again.
+func TestHalfBegunSegment(t *testing.T) {
+	smallSegments(t, 4000)
+	dir := t.TempDir()
+	w, _ := mustOpen(t, dir, 0)
+	want := fill(t, w, rand.New(rand.NewPCG(11, 0)), 1, 3)
+	mustClose(t, w)
+	for _, name := range []string{"0.tmp", "1.tmp"} {
+		write(t, filepath.Join(dir, "wal", name), bytes.Repeat([]byte("stale"), 1000))
+	}
+	w, _ = mustOpen(t, dir, 0)
+	next := uint64(len(want) + 1)
+	want = append(want, fill(t, w, rand.New(rand.NewPCG(11, 1)), next, 20)...)
+	mustClose(t, w)
+	w, rec := mustOpen(t, dir, 0)
+	if err := begins(rec.Entries, want); err != nil {
+		t.Error(err)
+	}
+	mustClose(t, w)
+}
+
+// A directory with other things in it is not taken for an empty log, which would clear it.
+func TestForeignDirectory(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "wal"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	thesis := filepath.Join(dir, "wal", "thesis.tex")
+	write(t, thesis, []byte("years of work"))
+	if _, err := newWAL(dir).Open(testIdentity, 0); err == nil {
+		t.Error("a directory with other files was taken")
+	}
+	if b, err := os.ReadFile(thesis); err != nil || string(b) != "years of work" {
+		t.Errorf("%q, %v", b, err)
+	}
+}

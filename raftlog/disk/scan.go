@@ -202,13 +202,9 @@ type scanned struct {
 	tear  *tear
 }
 
-// scan checks the log in dir from its end back to the newest snapshot that is not newer than applied, which is
+// scan checks a log from its end back to the newest snapshot that is not newer than applied, which is
 // where it can be opened. It changes nothing.
-func scan(dir string, applied uint64) (*scanned, error) {
-	all, err := segments(dir)
-	if err != nil {
-		return nil, err
-	}
+func scan(all []segment, applied uint64) (*scanned, error) {
 	result := new(scanned)
 	var next *segmentScan
 	var snapshots []*walpb.Snapshot

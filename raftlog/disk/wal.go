@@ -76,27 +76,19 @@ func (w *WAL) Identity() (Identity, bool, error) {
 func (w *WAL) Open(id Identity, applied uint64) (*Recovered, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := os.MkdirAll(w.opts.SnapDir, fileutil.PrivateDirMode); err != nil {
-		return nil, fmt.Errorf("create snapshot directory: %w", err)
-	}
-	if !wal.Exist(w.opts.WALDir) {
-		return w.create(id)
-	}
-	found, _, err := ReadIdentity(w.opts.WALDir)
+	found, exists, err := ReadIdentity(w.opts.WALDir)
 	if err != nil {
 		return nil, err
+	}
+	if !exists {
+		return w.create(id)
 	}
 	if id != (Identity{}) && id != found {
 		return nil, &IdentityError{Path: w.opts.WALDir, Want: id, Got: found}
 	}
-	s, err := scan(w.opts.WALDir, applied)
+	s, err := w.prepare(applied)
 	if err != nil {
 		return nil, err
-	}
-	if s.tear != nil {
-		if err := w.cutTail(s.tear); err != nil {
-			return nil, err
-		}
 	}
 	rec, err := w.openAt(s.start)
 	if err != nil {
@@ -107,9 +99,53 @@ func (w *WAL) Open(id Identity, applied uint64) (*Recovered, error) {
 	return rec, nil
 }
 
+// prepare checks the log and makes it fit to be opened, while nobody else can.
+func (w *WAL) prepare(applied uint64) (*scanned, error) {
+	all, err := segments(w.opts.WALDir)
+	if err != nil {
+		return nil, err
+	}
+	tail, err := fileutil.TryLockFile(all[len(all)-1].path, os.O_RDWR, fileutil.PrivateFileMode)
+	if err != nil {
+		return nil, w.openError(err)
+	}
+	s, err := scan(all, applied)
+	if err == nil && s.tear != nil {
+		err = w.cutTail(tail.File, s.tear)
+	}
+	if err == nil {
+		err = removeUnused(w.opts.WALDir)
+	}
+	if err == nil {
+		err = os.MkdirAll(w.opts.SnapDir, fileutil.PrivateDirMode)
+	}
+	return s, errors.Join(err, tail.Close())
+}
+
+// removeUnused removes files prepared for the next segment. The wal package would use them again as they are,
+// and one that a crash left half begun must not be continued.
+func removeUnused(dir string) error {
+	unused, err := filepath.Glob(filepath.Join(dir, "*.tmp"))
+	if err != nil {
+		return err
+	}
+	for _, path := range unused {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("remove an unused segment: %w", err)
+		}
+	}
+	return nil
+}
+
 func (w *WAL) create(id Identity) (*Recovered, error) {
-	if err := os.MkdirAll(filepath.Dir(w.opts.WALDir), fileutil.PrivateDirMode); err != nil {
-		return nil, fmt.Errorf("create write-ahead log: %w", err)
+	// The wal package puts a new directory in the place of this one.
+	if there, err := os.ReadDir(w.opts.WALDir); len(there) > 0 || err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, errors.Join(fmt.Errorf("%s holds %d files and no write-ahead log", w.opts.WALDir, len(there)), err)
+	}
+	for _, dir := range []string{filepath.Dir(w.opts.WALDir), w.opts.SnapDir} {
+		if err := os.MkdirAll(dir, fileutil.PrivateDirMode); err != nil {
+			return nil, fmt.Errorf("create data directory: %w", err)
+		}
 	}
 	metadata, err := proto.Marshal(&etcdserverpb.Metadata{NodeID: new(id.MemberID), ClusterID: new(id.ClusterID)})
 	if err != nil {
