@@ -95,10 +95,12 @@ func (q *readQueue) startLocked(l *Log) {
 	}
 }
 
-// askLocked asks the leader. Without one raft drops the question; it is asked again when there is one.
+// askLocked asks the leader. Without one raft drops the question; it is asked again when there is one. The only
+// voter is not asked: raft would answer with the commit index from disk, which lags behind what was
+// acknowledged before a restart. It finishes its reads when it has applied an entry of its term.
 func (q *readQueue) askLocked(l *Log) {
 	q.ticks = 0
-	if l.leader.Load() == raft.None {
+	if l.alone || l.leader.Load() == raft.None {
 		return
 	}
 	q.seq++
