@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
@@ -213,18 +214,12 @@ func scan(all []segment, applied uint64) (*scanned, error) {
 		if i+1 < len(all) && all[i+1].seq != all[i].seq+1 {
 			break
 		}
-		b, err := os.ReadFile(all[i].path)
-		if err != nil {
-			return nil, fmt.Errorf("read write-ahead log: %w", err)
-		}
-		s := scanSegment(b)
-		if i == len(all)-1 {
-			result.tear, err = findTear(all[i].path, b, s)
-		} else {
-			err = checkWhole(all[i].path, b, s, next)
-		}
+		s, tear, err := checkSegment(all[i].path, next)
 		if err != nil {
 			return nil, err
+		}
+		if next == nil {
+			result.tear = tear
 		}
 		first = all[i].index
 		snapshots = append(s.snapshots, snapshots...)
@@ -235,6 +230,42 @@ func scan(all []segment, applied uint64) (*scanned, error) {
 		next = s
 	}
 	return nil, &GapError{Applied: applied, First: first}
+}
+
+// checkSegment scans a segment and decides what its end is. next is the one that follows, nil for the last.
+func checkSegment(path string, next *segmentScan) (*segmentScan, *tear, error) {
+	b, unmap, err := mapFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read write-ahead log: %w", err)
+	}
+	s := scanSegment(b)
+	var t *tear
+	if next == nil {
+		t, err = findTear(path, b, s)
+	} else {
+		err = checkWhole(path, b, s, next)
+	}
+	return s, t, errors.Join(err, unmap())
+}
+
+// mapFile maps a file into memory: a segment is large and read once, and should not be left to the garbage
+// collector. What is written to the result does not go to the file.
+func mapFile(path string) (b []byte, unmap func() error, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() > 0 {
+		b, err = syscall.Mmap(int(f.Fd()), 0, int(info.Size()), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return nil, nil, fmt.Errorf("map %s: %w", path, err)
+	}
+	if b == nil {
+		return nil, func() error { return nil }, nil
+	}
+	return b, func() error { return syscall.Munmap(b) }, nil
 }
 
 // newestSnapshot returns the newest snapshot up to an index, nil if there is none.
