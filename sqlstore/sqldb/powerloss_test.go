@@ -202,38 +202,40 @@ func losePower(t *testing.T, seed uint64) {
 	o.PageSize = 4096 << rng.IntN(2)
 	o.CheckpointBytes, o.CheckpointEvery = 200_000, time.Hour
 	o.VacuumMinBytes, o.VacuumPercent = 1, 1
-	d := &disk{tb: t, rng: rng, path: o.Path, versions: map[string][][]byte{}}
-	var db *DB
+	chance := rand.New(rand.NewPCG(seed, 1)) // the writer's, as is all that afterStep touches
+	d := &disk{tb: t, rng: chance, path: o.Path, versions: map[string][][]byte{}}
+	var opened atomic.Pointer[DB]
 	var deletable, highest atomic.Int64 // rows up to deletable may be deleted
 	var images []image
 	look := func(when step) {
 		dir, err := os.MkdirTemp(filepath.Dir(o.Path), "image")
 		must(t, err)
 		images = append(images, image{
-			path: d.crash(dir), when: when, durable: db.Stats().DurableIndex,
+			path: d.crash(dir), when: when, durable: opened.Load().Stats().DurableIndex,
 			highest: uint64(highest.Load()), deletable: deletable.Load(),
 		})
 	}
 	last := step("start")
 	o.afterStep = func(s step) {
-		if db == nil {
+		if opened.Load() == nil {
 			return // Open's own first checkpoint
 		}
 		d.note()
-		if rng.IntN(3) == 0 {
+		if chance.IntN(3) == 0 {
 			look(last + ", before " + s)
 		}
 		d.after(s)
 		last = s
-		if rng.IntN(3) == 0 {
+		if chance.IntN(3) == 0 {
 			look(s)
 		}
 	}
-	db = open(t, o)
+	db := open(t, o)
 	d.note()
 	for _, s := range suffixes {
 		d.synced(s)
 	}
+	opened.Store(db)
 	var reader *conn
 	for round, next := 0, int64(1); round < 60; round++ {
 		n := 1 + rng.IntN(100)

@@ -26,6 +26,10 @@ func (db *DB) View(ctx context.Context, fn func(v *View) error) error {
 		if err := c.exec("BEGIN"); err != nil {
 			return checked(db.opts.Path, "begin to read", err)
 		}
+		// SQLite takes its snapshot at the first read, not at BEGIN.
+		if _, err := c.int("SELECT count(*) FROM setting"); err != nil {
+			return errors.Join(checked(db.opts.Path, "begin to read", err), c.exec("ROLLBACK"))
+		}
 		return errors.Join(fn(&View{c: c, path: db.opts.Path}), c.exec("COMMIT"))
 	})
 }
