@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
@@ -278,7 +279,8 @@ func (w *writing) take(lastSeq int64) []*version {
 }
 
 // committed is told by the writer how far SQLite is.
-func (s *Store) committed(lastSeq int64, _ uint64) {
+func (s *Store) committed(lastSeq int64, took time.Duration) {
+	s.opts.Metrics.CommitDuration.Observe(took.Seconds())
 	s.writing.lastSeq.Store(lastSeq)
 	s.cache.add(s.writing.take(lastSeq)...)
 }

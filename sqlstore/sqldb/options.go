@@ -75,10 +75,10 @@ type Options struct {
 	VacuumMinBytes int64
 	VacuumPercent  int
 
-	// OnCommit is told after each commit the highest sequence number and the
-	// applied index that the database then holds. Called by the writer: it
-	// must be quick and must not call back into the DB.
-	OnCommit func(lastSeq int64, applied uint64)
+	// OnCommit is told after each commit the highest sequence number that the
+	// database then holds and how long the transaction took. Called by the
+	// writer: it must be quick and must not call back into the DB.
+	OnCommit func(lastSeq int64, took time.Duration)
 	// OnError is told when the writer begins to fail and, with nil, when it
 	// works again. Called by the writer, as OnCommit is.
 	OnError func(err error)
@@ -105,7 +105,7 @@ func (o Options) withDefaults() Options {
 		o.Logger = zap.NewNop()
 	}
 	if o.OnCommit == nil {
-		o.OnCommit = func(int64, uint64) {}
+		o.OnCommit = func(int64, time.Duration) {}
 	}
 	if o.OnError == nil {
 		o.OnError = func(error) {}

@@ -230,7 +230,7 @@ func (db *DB) commit(batches []*queued) error {
 	s.Commits++
 	s.CommittedRows += int64(done.rows)
 	s.LastCommitSeconds = took.Seconds()
-	lastSeq, applied := s.CommittedSeq, s.CommittedIndex
+	lastSeq := s.CommittedSeq
 	kept := db.waiters[:0]
 	for _, w := range db.waiters {
 		if w.ticket <= db.committed {
@@ -242,7 +242,7 @@ func (db *DB) commit(batches []*queued) error {
 	db.waiters = kept
 	db.room.Broadcast()
 	db.mu.Unlock()
-	db.opts.OnCommit(lastSeq, applied)
+	db.opts.OnCommit(lastSeq, took)
 	return nil
 }
 
