@@ -281,9 +281,6 @@ func (db *DB) closeWriter() error {
 	}
 	// SQLite checkpoints once more as it closes.
 	err = errors.Join(err, db.w.exec(fullSync), db.w.close(), db.undo.close())
-	if err == nil {
-		err = os.Remove(undoPath(db.opts.Path))
-	}
 	// The last of all: closing the file drops this process's locks on it.
 	return errors.Join(err, db.file.Close())
 }

@@ -163,3 +163,11 @@ func (c *conn) int(sql string, args ...any) (int64, error) {
 	}, args...)
 	return n, err
 }
+
+// snapshot runs fn in one read transaction: queries cost less in it, and see one state.
+func (c *conn) snapshot(fn func() error) error {
+	if err := c.exec("BEGIN"); err != nil {
+		return err
+	}
+	return errors.Join(fn(), c.exec("COMMIT"))
+}

@@ -7,35 +7,91 @@ import (
 	"context"
 	"database/sql/driver"
 	"fmt"
+	"sync"
 )
 
-// loadChunk is about how many rows Load hands over at a time.
-const loadChunk = 8192
+// Load reads the sequence numbers in ranges, each as one chunk, so many of them
+// at once: SQLite's part of the work is most of it, and spreads over the cores.
+const (
+	loadRanges   = 256  // at most so many, since compaction may have left few rows in each
+	loadRangeMin = 8192 // sequence numbers
+	loadWorkers  = 2
+)
+
+// chunk is one range being read.
+type chunk struct {
+	from, to int64 // sequence numbers: from <= seq < to
+	rows     []RowMeta
+	err      error
+	done     chan struct{}
+}
 
 // Load hands all committed rows, without their values, to fn, in order of Seq and
 // in chunks that are fn's to keep. Call it before the first Write. Damage that it
 // meets is an ErrCorrupt. fn's error ends the loading and is returned.
 func (db *DB) Load(ctx context.Context, fn func(rows []RowMeta) error) error {
-	return db.readers.with(ctx, func(c *conn) error {
-		chunk := make([]RowMeta, 0, loadChunk)
-		err := c.each(loadQuery, func(cols []driver.Value) error {
-			m, err := metaOf(cols)
-			if err != nil {
-				return err
-			}
-			chunk = append(chunk, m)
-			if len(chunk) < loadChunk {
-				return nil
-			}
-			err = fn(chunk)
-			chunk = make([]RowMeta, 0, loadChunk)
+	var first, next int64
+	err := db.readers.with(ctx, func(c *conn) (err error) {
+		if next, err = nextSeq(c); err != nil {
 			return err
-		}, int64(0), int64(1<<62))
-		if err == nil && len(chunk) > 0 {
-			err = fn(chunk)
 		}
-		return checked(db.opts.Path, "load", err)
+		first, err = c.int("SELECT coalesce(min(seq), 1) FROM history")
+		return err
 	})
+	if err != nil {
+		return checked(db.opts.Path, "load", err)
+	}
+	callers := ctx
+	ctx, cancel := context.WithCancel(ctx)
+	size := max((next-first)/loadRanges+1, loadRangeMin)
+	todo := make(chan *chunk)
+	ordered := make(chan *chunk, 2*loadWorkers) // bounds what is read ahead
+	var workers sync.WaitGroup
+	for range min(loadWorkers, db.opts.ReadConns) {
+		workers.Go(func() { db.loadChunks(ctx, todo) })
+	}
+	go func() {
+		defer close(ordered)
+		defer close(todo)
+		for from := first; from < next && ctx.Err() == nil; from += size {
+			k := &chunk{from: from, to: min(from+size, next), done: make(chan struct{})}
+			ordered <- k
+			todo <- k
+		}
+	}()
+	defer workers.Wait()
+	defer cancel()
+	for k := range ordered {
+		<-k.done
+		switch {
+		case err != nil:
+		case k.err != nil:
+			err = checked(db.opts.Path, "load", k.err)
+		case len(k.rows) > 0:
+			err = fn(k.rows)
+		}
+		if err != nil {
+			cancel() // what is under way is waited for
+		}
+	}
+	if err == nil {
+		err = callers.Err()
+	}
+	return err
+}
+
+// loadChunks reads chunks on one connection until there are no more.
+func (db *DB) loadChunks(ctx context.Context, todo <-chan *chunk) {
+	for k := range todo {
+		k.err = db.readers.with(ctx, func(c *conn) error {
+			return c.each(loadQuery, func(cols []driver.Value) error {
+				m, err := metaOf(cols)
+				k.rows = append(k.rows, m)
+				return err
+			}, k.from, k.to)
+		})
+		close(k.done)
+	}
 }
 
 const loadQuery = "SELECT seq, revision, sub, key, create_revision, version, lease, length(value) FROM history WHERE seq >= ? AND seq < ? ORDER BY seq"

@@ -13,7 +13,7 @@ import (
 
 // Defaults and limits of Options.
 const (
-	DefaultPageSize        = 8192
+	DefaultPageSize        = 16384
 	DefaultBacklogBytes    = 64 << 20
 	DefaultTxRows          = 8192
 	DefaultTxBytes         = 4 << 20

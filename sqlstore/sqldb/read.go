@@ -8,6 +8,8 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"unsafe"
 )
 
@@ -47,34 +49,89 @@ func rowOf(cols []driver.Value) (r Row, err error) {
 	return r, nil
 }
 
-// Read looks rows up by their sequence numbers, best in ascending order, and
-// hands row seqs[i] to fn(i, row); the order of calls is not that of seqs. A row
-// that is not in the database is left out: it was compacted away or is not yet
-// committed. The rows are fn's to keep. fn's error ends the reading and is returned.
+// lookUps are how many rows one statement looks up: the fixed cost of running one
+// is that of several rows. readBatch is a bound on one read transaction.
+const (
+	lookUpMany = 64
+	lookUpSome = 8
+	readBatch  = 1024
+)
+
+var (
+	selectRow  = "SELECT " + rowColumns + " FROM history WHERE seq IN (?)"
+	selectSome = "SELECT " + rowColumns + " FROM history WHERE seq IN (?" + strings.Repeat(", ?", lookUpSome-1) + ")"
+	selectMany = "SELECT " + rowColumns + " FROM history WHERE seq IN (?" + strings.Repeat(", ?", lookUpMany-1) + ")"
+)
+
+// Read looks rows up by their sequence numbers, which ascend, and hands row
+// seqs[i] to fn(i, row), in order. A row that is not in the database is left out:
+// it was compacted away or is not yet committed. The rows are fn's to keep. fn must
+// not call methods of the DB; its error ends the reading and is returned.
 func (db *DB) Read(ctx context.Context, seqs []int64, fn func(i int, r Row) error) error {
-	return db.readers.with(ctx, func(c *conn) error {
-		for i, seq := range seqs {
-			if err := ctx.Err(); err != nil {
+	if !slices.IsSorted(seqs) {
+		return errors.New("sqldb: read: sequence numbers do not ascend")
+	}
+	for start := 0; start < len(seqs); start += readBatch {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		end := min(start+readBatch, len(seqs))
+		err := db.readers.with(ctx, func(c *conn) error {
+			return c.snapshot(func() error {
+				return lookUp(c, seqs[start:end], func(i int, r Row) error { return fn(start+i, r) })
+			})
+		})
+		if err != nil {
+			return checked(db.opts.Path, "read", err)
+		}
+	}
+	return nil
+}
+
+// lookUp reads rows in groups of as many as a statement takes.
+func lookUp(c *conn, seqs []int64, fn func(i int, r Row) error) error {
+	args := make([]any, 0, lookUpMany)
+	for start := 0; start < len(seqs); {
+		query, size := selectMany, lookUpMany
+		switch rest := len(seqs) - start; {
+		case rest == 1:
+			query, size = selectRow, 1
+		case rest <= 2*lookUpSome:
+			query, size = selectSome, lookUpSome
+		}
+		args = args[:0]
+		for i := range size {
+			// The last one fills a group that is not full.
+			args = append(args, seqs[min(start+i, len(seqs)-1)])
+		}
+		i, end := start, min(start+size, len(seqs))
+		err := c.each(query, func(cols []driver.Value) error {
+			r, err := rowOf(cols)
+			if err != nil {
 				return err
 			}
-			err := c.each("SELECT "+rowColumns+" FROM history WHERE seq = ?", func(cols []driver.Value) error {
-				r, err := rowOf(cols)
-				if err != nil {
+			for ; i < end && seqs[i] <= r.Seq; i++ {
+				if seqs[i] < r.Seq {
+					continue // not there
+				}
+				if err := fn(i, r); err != nil {
 					return err
 				}
-				return fn(i, r)
-			}, seq)
-			if err != nil {
-				return checked(db.opts.Path, "read", err)
 			}
+			return nil
+		}, args...)
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+		start = end
+	}
+	return nil
 }
 
 // Scan hands the rows from sequence number from on to fn, in order, everything
 // that was enqueued before the call included: it waits until that is committed.
-// It reads page by page and holds no transaction while fn runs. The rows are fn's to keep. fn's error ends the scan and is returned.
+// It reads page by page and holds no transaction while fn runs. The rows are fn's
+// to keep. fn's error ends the scan and is returned.
 func (db *DB) Scan(ctx context.Context, from int64, fn func(r Row) error) error {
 	if err := db.Flush(ctx); err != nil {
 		return err
@@ -133,9 +190,11 @@ func (db *DB) SeqOfRevision(ctx context.Context, rev int64) (int64, error) {
 		return 0, err
 	}
 	var seq int64
-	err := db.readers.with(ctx, func(c *conn) (err error) {
-		seq, err = seqOfRevision(c, rev)
-		return err
+	err := db.readers.with(ctx, func(c *conn) error {
+		return c.snapshot(func() (err error) {
+			seq, err = seqOfRevision(c, rev)
+			return err
+		})
 	})
 	return seq, checked(db.opts.Path, "search", err)
 }

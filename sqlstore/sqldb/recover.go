@@ -38,11 +38,18 @@ func recoverFile(o Options) (recovered, error) {
 }
 
 func (r recovered) restore(o Options) error {
+	if r.undo.f == nil {
+		return nil
+	}
+	r.undo.valid = true // until it is known not to be
 	header, ok, err := readUndo(r.undo.f)
-	if err != nil || !ok {
+	if err != nil {
 		return err
 	}
-	r.undo.valid = true
+	if !ok {
+		r.undo.valid = false
+		return nil
+	}
 	alone, err := lockAlone(r.file)
 	if err != nil {
 		return err

@@ -94,9 +94,11 @@ CREATE VIEW leases AS
 SELECT printf('%x', id) AS id, ttl, remaining, coalesce(keys, 0) AS keys
 FROM lease LEFT JOIN (SELECT lease AS holder, count(*) AS keys FROM live GROUP BY lease) ON holder = id;
 
--- Members, with the fields of their JSON.
+-- Members, with the fields of their JSON. (Operators such as ->> would keep SQLite
+-- before 3.38 from opening the file at all.)
 CREATE VIEW members AS
 SELECT
-  id, json ->> '$.name' AS name, json ->> '$.peerURLs' AS peer_urls, json ->> '$.clientURLs' AS client_urls,
-  coalesce(json ->> '$.isLearner', 0) AS learner, removed
+  id, json_extract(json, '$.name') AS name, json_extract(json, '$.peerURLs') AS peer_urls,
+  json_extract(json, '$.clientURLs') AS client_urls,
+  coalesce(json_extract(json, '$.isLearner'), 0) AS learner, removed
 FROM (SELECT id, removed, CASE WHEN removed THEN '{}' ELSE json END AS json FROM member);

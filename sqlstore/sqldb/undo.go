@@ -11,6 +11,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,31 +47,60 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // undoPath names the undo file of a database.
 func undoPath(db string) string { return db + "-undo" }
 
-// undoFile is the open undo file. It is written in place again and again.
+// undoFile is the undo file of a database. It is written in place again and again,
+// and made when first needed.
 type undoFile struct {
-	f *os.File
+	path string
+	f    *os.File // nil until there is a file
 	// valid: it may hold pages that recovery would put back.
 	valid bool
 }
 
-// openUndo opens the file, making it and its directory entry durable.
+// openUndo opens the undo file of the database db if there is one.
 func openUndo(db string) (*undoFile, error) {
-	f, err := os.OpenFile(undoPath(db), os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, err
+	u := &undoFile{path: undoPath(db)}
+	f, err := os.OpenFile(u.path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return u, nil
 	}
-	if err := syncDir(filepath.Dir(db)); err != nil {
-		return nil, errors.Join(err, f.Close())
-	}
-	return &undoFile{f: f}, nil
+	u.f = f
+	return u, err
 }
 
-func (u *undoFile) close() error { return u.f.Close() }
+// create makes the file and its directory entry durable.
+func (u *undoFile) create() error {
+	f, err := os.OpenFile(u.path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := syncDir(filepath.Dir(u.path)); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	u.f = f
+	return nil
+}
+
+// close closes the file and, if recovery does not need it, removes it.
+func (u *undoFile) close() error {
+	if u.f == nil {
+		return nil
+	}
+	err := u.f.Close()
+	if err == nil && !u.valid {
+		err = os.Remove(u.path)
+	}
+	return err
+}
 
 // save writes the pages that a checkpoint of wal changes in db, a file in a
 // consistent state, and syncs them. After an error nothing relies on it, but it
 // has to be cleared all the same before the -wal file is emptied.
 func (u *undoFile) save(db *os.File, pageSize int64, wal walContent) error {
+	if u.f == nil {
+		if err := u.create(); err != nil {
+			return err
+		}
+	}
 	info, err := db.Stat()
 	if err != nil {
 		return err

@@ -6,7 +6,6 @@ package sqldb
 import (
 	"context"
 	"database/sql/driver"
-	"errors"
 )
 
 // View is one consistent state of the database.
@@ -23,14 +22,13 @@ func (db *DB) View(ctx context.Context, fn func(v *View) error) error {
 		return err
 	}
 	return db.readers.with(ctx, func(c *conn) error {
-		if err := c.exec("BEGIN"); err != nil {
-			return checked(db.opts.Path, "begin to read", err)
-		}
-		// SQLite takes its snapshot at the first read, not at BEGIN.
-		if _, err := c.int("SELECT count(*) FROM setting"); err != nil {
-			return errors.Join(checked(db.opts.Path, "begin to read", err), c.exec("ROLLBACK"))
-		}
-		return errors.Join(fn(&View{c: c, path: db.opts.Path}), c.exec("COMMIT"))
+		return c.snapshot(func() error {
+			// SQLite takes its snapshot at the first read, not at BEGIN.
+			if _, err := c.int("SELECT count(*) FROM setting"); err != nil {
+				return checked(db.opts.Path, "begin to read", err)
+			}
+			return fn(&View{c: c, path: db.opts.Path})
+		})
 	})
 }
 
