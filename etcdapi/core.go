@@ -43,6 +43,7 @@ type core struct {
 	metrics *serverMetrics
 
 	clusterID, memberID uint64
+	peers               *peerClient
 
 	// stop ends when requests that can take forever are to give up.
 	stop context.Context
@@ -141,6 +142,15 @@ func (c *core) proposeMessage(ctx context.Context, kind wire.Kind, request proto
 		return sqlstore.Outcome{}, err
 	}
 	return c.propose(ctx, kind, encoded{kind, raw})
+}
+
+// proposeInTerm is proposeMessage for what only the leader of a term may ask
+// for. Errors: errNotLeader, and nothing of it was proposed.
+func (c *core) proposeInTerm(ctx context.Context, term uint64, kind wire.Kind, request proto.Message) (sqlstore.Outcome, error) {
+	if c.log.Leader() != c.memberID || c.log.Term() != term {
+		return sqlstore.Outcome{}, errNotLeader
+	}
+	return c.proposeMessage(ctx, kind, request)
 }
 
 // encoded is a proposal in the bytes of its message.

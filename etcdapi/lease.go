@@ -15,16 +15,16 @@ import (
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/etcdapi/lessor"
-	"keelson.io/keelson/sqlstore"
 	"keelson.io/keelson/sqlstore/wire"
 )
 
 // leaseService is etcd's Lease service. Grants and revocations go through the
-// log; renewals and remaining times are the lessor's.
+// log; renewals and remaining times are the leader's lessor's.
 type leaseService struct {
 	*core
 	quota  *quota
 	lessor *lessor.Lessor
+	lead   *leadership
 	pb.UnimplementedLeaseServer
 }
 
@@ -60,76 +60,62 @@ func (s *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest
 
 // LeaseTimeToLive tells how long a lease lasts; -1 when there is none.
 func (s *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
-	info, err := s.lookup(ctx, r.ID)
+	var resp *pb.LeaseTimeToLiveResponse
+	err := s.byLeader(ctx, func(ctx context.Context) (err error) {
+		resp, err = s.timeToLiveHere(ctx, r)
+		return err
+	}, func(ctx context.Context, url string) (err error) {
+		resp, err = s.timeToLiveAt(ctx, url, r)
+		return err
+	})
 	if errors.Is(err, lessor.ErrNotFound) {
-		return &pb.LeaseTimeToLiveResponse{Header: s.pbHeader(s.store.Revision()), ID: r.ID, TTL: -1}, nil
+		resp, err = &pb.LeaseTimeToLiveResponse{ID: r.ID, TTL: -1}, nil
 	}
 	if err != nil {
 		return nil, grpcError(err)
 	}
+	resp.Header = s.pbHeader(s.store.Revision())
+	return resp, nil
+}
+
+// timeToLiveHere is LeaseTimeToLive on the leader, without a header. Errors:
+// lessor.ErrNotFound, those of wrongLeader, errTimeoutApplied.
+func (s *leaseService) timeToLiveHere(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	if err := s.awaitApplied(ctx); err != nil {
+		return nil, err
+	}
+	info, err := s.lessor.Lookup(r.GetID())
+	if err != nil {
+		return nil, err
+	}
 	resp := &pb.LeaseTimeToLiveResponse{
-		Header: s.pbHeader(s.store.Revision()), ID: r.ID, TTL: int64(info.Left.Seconds()), GrantedTTL: info.TTL,
+		Header: new(pb.ResponseHeader), ID: r.ID, TTL: int64(info.Left.Seconds()), GrantedTTL: info.TTL,
 	}
 	if r.Keys {
 		for _, key := range s.store.LeaseKeys(r.ID) {
 			resp.Keys = append(resp.Keys, []byte(key))
 		}
 	}
-	return resp, nil
+	return resp, s.lead.confirm(ctx)
 }
 
-// lookup asks the lessor about a lease once everything before is applied.
-func (s *leaseService) lookup(ctx context.Context, id int64) (lessor.Info, error) {
-	if err := s.awaitPrimary(ctx); err != nil {
-		return lessor.Info{}, err
-	}
-	if err := s.awaitApplied(ctx); err != nil {
-		return lessor.Info{}, err
-	}
-	return s.lessor.Lookup(id)
-}
-
-// awaitApplied waits, for a limited time, until the store is up to date.
+// awaitApplied waits, for a limited time, until everything that is committed is
+// applied here, which confirms as well that this member leads.
 func (s *leaseService) awaitApplied(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, leaseApplyTimeout)
 	defer cancel()
-	err := s.log.ReadIndex(bounded)
+	err := s.lead.ask(bounded)
 	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 		return errTimeoutApplied
 	}
 	return err
 }
 
-// awaitPrimary waits until this node is the one whose clock counts. When another
-// one is, the client has to ask that one.
-func (s *leaseService) awaitPrimary(ctx context.Context) error {
-	if s.lessor.Primary() {
-		return nil
-	}
-	ctx, cancel := s.bounded(ctx)
-	defer cancel()
-	poll := s.opts.Clock.NewTicker(primaryPollInterval)
-	defer poll.Stop()
-	for !s.lessor.Primary() {
-		if leader := s.log.Leader(); leader != 0 && leader != s.memberID {
-			return errNotLeader
-		}
-		select {
-		case <-poll.Chan():
-		case <-s.stop.Done():
-			return rpctypes.ErrGRPCStopped
-		case <-ctx.Done():
-			return rpctypes.ErrGRPCNoLeader
-		}
-	}
-	return nil
-}
-
-// primaryPollInterval is how often a renewal looks whether an election is over.
-const primaryPollInterval = 50 * time.Millisecond
-
 // LeaseLeases lists all leases, on the leader those that end first coming first.
-func (s *leaseService) LeaseLeases(context.Context, *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+func (s *leaseService) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+	if err := s.linearize(ctx); err != nil {
+		return nil, grpcError(err)
+	}
 	resp := &pb.LeaseLeasesResponse{Header: s.pbHeader(s.store.Revision())}
 	for _, id := range s.lessor.IDs() {
 		resp.Leases = append(resp.Leases, &pb.LeaseStatus{ID: id})
@@ -179,13 +165,23 @@ func (s *leaseService) keepAlive(ctx context.Context, stream pb.Lease_LeaseKeepA
 	}
 }
 
-// renew gives the lease its full time and returns it in seconds, 0 with
-// lessor.ErrNotFound.
-func (s *leaseService) renew(ctx context.Context, id int64) (int64, error) {
-	if err := s.awaitPrimary(ctx); err != nil {
-		return 0, err
-	}
-	ttl, err := s.lessor.Renew(ctx, id)
+// renew has the leader give a lease its full time and returns that in seconds,
+// 0 with lessor.ErrNotFound.
+func (s *leaseService) renew(ctx context.Context, id int64) (ttl int64, err error) {
+	err = s.byLeader(ctx, func(ctx context.Context) (err error) {
+		ttl, err = s.renewHere(ctx, id)
+		return err
+	}, func(ctx context.Context, url string) (err error) {
+		ttl, err = s.renewAt(ctx, url, id)
+		return err
+	})
+	return ttl, err
+}
+
+// renewHere is renew on the leader. Errors: lessor.ErrNotFound, those of
+// wrongLeader, errTimeoutApplied, and why a checkpoint could not be cleared.
+func (s *leaseService) renewHere(ctx context.Context, id int64) (ttl int64, err error) {
+	ttl, err = s.lessor.Renew(ctx, id)
 	if errors.Is(err, lessor.ErrNotFound) {
 		// Its grant may be committed and not applied yet.
 		if err := s.awaitApplied(ctx); err != nil {
@@ -193,7 +189,14 @@ func (s *leaseService) renew(ctx context.Context, id int64) (int64, error) {
 		}
 		ttl, err = s.lessor.Renew(ctx, id)
 	}
-	return ttl, err
+	if err != nil {
+		return 0, err
+	}
+	// After the renewal, however long that took: see leadership.
+	if err := s.lead.confirm(ctx); err != nil {
+		return 0, err
+	}
+	return ttl, nil
 }
 
 func (s *leaseService) keepAliveFailure(ctx context.Context, direction string, err error) {
@@ -202,33 +205,4 @@ func (s *leaseService) keepAliveFailure(ctx context.Context, direction string, e
 	}
 	s.metrics.StreamFailures.WithLabelValues(direction, "lease-keepalive").Inc()
 	s.opts.Logger.Warn("lease keepalive stream failed", zap.String("direction", direction), zap.Error(err))
-}
-
-// leaseProposer is what the lessor wants from the log.
-type leaseProposer struct{ *core }
-
-// ConfirmLeader implements lessor.Proposer.
-func (p leaseProposer) ConfirmLeader(ctx context.Context) error {
-	if err := p.linearize(ctx); err != nil {
-		return err
-	}
-	if p.log.Leader() != p.memberID {
-		return errNotLeader
-	}
-	return nil
-}
-
-// RevokeLease implements lessor.Proposer.
-func (p leaseProposer) RevokeLease(ctx context.Context, id int64) error {
-	_, err := p.proposeMessage(ctx, wire.KindLeaseRevoke, &pb.LeaseRevokeRequest{ID: id})
-	if errors.Is(err, sqlstore.ErrLeaseNotFound) {
-		return nil
-	}
-	return err
-}
-
-// CheckpointLeases implements lessor.Proposer.
-func (p leaseProposer) CheckpointLeases(ctx context.Context, checkpoints []*pb.LeaseCheckpoint) error {
-	_, err := p.proposeMessage(ctx, wire.KindLeaseCheckpoint, &pb.LeaseCheckpointRequest{Checkpoints: checkpoints})
-	return err
 }

@@ -42,6 +42,12 @@ type Options struct {
 	// QuotaBackendBytes is the space at which writes are refused and the NOSPACE
 	// alarm is raised. Negative: no quota. Default: 2 GiB.
 	QuotaBackendBytes int64
+	// CompactHashCheckInterval is the time between two comparisons of the members'
+	// hashes of compactions. Negative: none. Default: 1 minute.
+	CompactHashCheckInterval time.Duration
+	// CorruptCheckTime is the time between two comparisons of the members' whole
+	// histories. Default: none.
+	CorruptCheckTime time.Duration
 	// WatchProgressInterval is the time between progress notifications of a watch
 	// that asks for them, at least 100 ms; up to a tenth is added by chance.
 	// Default: 10 minutes.
@@ -102,6 +108,7 @@ func (o *Options) SetDefaults() {
 	setDefault(&o.MaxTxnOps, 128)
 	setDefault(&o.MaxConcurrentStreams, math.MaxUint32)
 	setDefault(&o.QuotaBackendBytes, 2<<30)
+	setDefault(&o.CompactHashCheckInterval, time.Minute)
 	setDefault(&o.WatchProgressInterval, 10*time.Minute)
 	o.WatchProgressInterval = max(o.WatchProgressInterval, minWatchProgressInterval)
 	setDefault(&o.KeepAliveMinTime, 5*time.Second)
@@ -134,6 +141,7 @@ func (o *Options) Validate() error {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	for name, d := range map[string]time.Duration{
 		"ElectionTimeout":             o.ElectionTimeout,
+		"CorruptCheckTime":            o.CorruptCheckTime,
 		"WatchProgressInterval":       o.WatchProgressInterval,
 		"KeepAliveMinTime":            o.KeepAliveMinTime,
 		"KeepAliveInterval":           o.KeepAliveInterval,

@@ -69,32 +69,19 @@ func (s *Server) sleep(d time.Duration) bool {
 	}
 }
 
-// lead follows leadership until the server stops. As leader the lessor is
-// primary, once everything of earlier terms is applied, and the cluster's
-// version is looked after.
+// lead looks after the cluster's version, while this member leads, until the
+// server stops.
 func (s *Server) lead() {
 	ticker := s.opts.Clock.NewTicker(versionInterval)
 	defer ticker.Stop()
-	for primary := uint64(0); ; { // the term in which the lessor was promoted
-		changed := s.log.LeaderChanged()
+	for {
 		_, applied := s.store.Applied()
-		switch term := s.log.Term(); {
-		case s.log.Leader() != s.memberID:
-			s.lessor.Demote()
-		case applied == term:
-			if primary != term {
-				// Another may have led between two terms of this one. Clients had no
-				// leader to renew at for an election's time.
-				s.lessor.Demote()
-				s.lessor.Promote(leaseProposer{s.core}, s.opts.ElectionTimeout)
-				primary = term
-			}
+		if s.log.Leader() == s.memberID && applied == s.log.Term() {
 			s.updateClusterVersion()
 		}
 		s.showAlarms()
 		select {
-		case <-changed:
-		case <-s.machine.emptied:
+		case <-s.promoted:
 		case <-ticker.Chan():
 		case <-s.stop.Done():
 			return

@@ -35,21 +35,26 @@ type Parts struct {
 	Log          Log
 	StateMachine *StateMachine
 	Lessor       *lessor.Lessor
+	// PeerTransport carries questions to other members. Default: http's own.
+	PeerTransport http.RoundTripper
 }
 
 // Server is etcd's API over one store and log.
 type Server struct {
 	*core
-	lessor  *lessor.Lessor
-	machine *StateMachine
-	gate    *gate
-	grpc    *grpc.Server
-	health  *grpchealth.Server
-	http    *http.Server
-	observe *http.Server // for listeners of metrics
+	lessor     *lessor.Lessor
+	machine    *StateMachine
+	leases     *leaseService
+	corruption *corruption
+	gate       *gate
+	grpc       *grpc.Server
+	health     *grpchealth.Server
+	http       *http.Server
+	observe    *http.Server // for listeners of metrics
 
 	cancel     context.CancelFunc // of core.stop
 	ready      chan struct{}
+	promoted   chan struct{} // holds a token when the lessor became primary
 	background sync.WaitGroup
 
 	mu    sync.Mutex
@@ -79,24 +84,32 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 			clusterID: status.ClusterID,
 			memberID:  status.MemberID,
 			stop:      stop,
+			peers:     newPeerClient(parts.PeerTransport),
 		},
 		lessor:  parts.Lessor,
 		machine: parts.StateMachine,
 		cancel:  cancel,
 		ready:   make(chan struct{}),
+
+		promoted: make(chan struct{}, 1),
 	}
+	q := &quota{core: s.core}
+	s.leases = &leaseService{core: s.core, quota: q, lessor: s.lessor, lead: &leadership{core: s.core}}
+	s.corruption = &corruption{core: s.core, hashes: storeHashes{parts.Store}}
 	s.machine.metrics.Store(s.metrics)
 	s.gate = newGate(s.core)
-	s.grpc, s.health = s.newGRPC()
+	s.grpc, s.health = s.newGRPC(q)
 	s.http = s.newHTTP(s.httpHandler())
 	s.observe = s.newHTTP(s.observingHandler())
-	for _, job := range []func(){s.publish, s.lead, s.gate.watchLeader} {
+	for _, job := range []func(){
+		s.publish, s.keepLeases, s.lead, s.gate.watchLeader, s.corruption.watchCompactions, s.corruption.watchEverything,
+	} {
 		s.background.Go(job)
 	}
 	return s, nil
 }
 
-func (s *Server) newGRPC() (*grpc.Server, *grpchealth.Server) {
+func (s *Server) newGRPC(q *quota) (*grpc.Server, *grpchealth.Server) {
 	server := grpc.NewServer(
 		grpc.ForceServerCodecV2(countingCodec{metrics: s.metrics}),
 		grpc.UnaryInterceptor(s.gate.interceptUnary),
@@ -111,10 +124,9 @@ func (s *Server) newGRPC() (*grpc.Server, *grpchealth.Server) {
 			Timeout: s.opts.KeepAliveTimeout,
 		}),
 	)
-	q := &quota{core: s.core}
 	codec.RegisterKVServer(server, &kvService{core: s.core, quota: q})
 	pb.RegisterWatchServer(server, &watchService{core: s.core})
-	pb.RegisterLeaseServer(server, &leaseService{core: s.core, quota: q, lessor: s.lessor})
+	pb.RegisterLeaseServer(server, s.leases)
 	pb.RegisterClusterServer(server, &clusterService{core: s.core})
 	pb.RegisterMaintenanceServer(server, &maintenanceService{core: s.core})
 	registerUnserved(server)
