@@ -6,6 +6,7 @@ package etcdapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -250,3 +251,13 @@ func (m *StateMachine) SnapshotData() ([]byte, error) { return snapshotData(m.st
 
 // alarms is a shorthand.
 func (c *core) alarms() []*pb.AlarmMember { return c.store.Alarms(pb.AlarmType_NONE) }
+
+// OpenSnapshot implements raftlog.StateMachine.
+func (m *StateMachine) OpenSnapshot(context.Context, uint64) (*raftlog.StateSnapshot, error) {
+	return nil, errors.New("etcdapi: sending snapshots is not supported yet")
+}
+
+// Restore implements raftlog.StateMachine.
+func (m *StateMachine) Restore(context.Context, *raftpb.Snapshot) error {
+	return errors.New("etcdapi: receiving snapshots is not supported yet")
+}

@@ -32,6 +32,9 @@ func (s *sink) CheckConfChange(ConfChange) error        { return nil }
 func (s *sink) SnapshotData() ([]byte, error)           { return nil, nil }
 func (s *sink) Persist(context.Context) (uint64, error) { return 1 << 62, nil }
 
+func (s *sink) OpenSnapshot(context.Context, uint64) (*StateSnapshot, error) { return nil, nil }
+func (s *sink) Restore(context.Context, *raftpb.Snapshot) error              { return nil }
+
 func (s *sink) ApplyConfChange(ConfChange, *raftpb.ConfState) error { return nil }
 
 // BenchmarkPropose measures a proposal of 1 KiB with clients that each wait for their last one.

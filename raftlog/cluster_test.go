@@ -45,6 +45,8 @@ func (k link) Send(messages []*raftpb.Message) {
 	}
 }
 
+func (k link) SendSnapshot(m *raftpb.Message, s *StateSnapshot) {}
+
 func (n *network) set(member uint64, cut bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

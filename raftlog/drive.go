@@ -45,6 +45,18 @@ func (l *Log) ReportUnreachable(member uint64) {
 	l.unlockAndWake()
 }
 
+// ReportSnapshot tells raft what became of a snapshot that Transport.SendSnapshot was given for member.
+func (l *Log) ReportSnapshot(member uint64, status raft.SnapshotStatus) {
+	l.mu.Lock()
+	if l.dead {
+		l.mu.Unlock()
+		return
+	}
+	l.rn.ReportSnapshot(member, status)
+	l.advanceLocked()
+	l.unlockAndWake()
+}
+
 // runTicker moves raft's time. It holds no role, so heartbeats never wait behind a sync or an apply.
 func (l *Log) runTicker() {
 	defer l.goroutines.Done()

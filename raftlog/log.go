@@ -69,6 +69,9 @@ type Log struct {
 
 	snapshotter *role
 
+	manual bool     // nothing runs by itself, see Manual
+	jobs   []func() // for Manual.Background
+
 	leader, term, committed, applied, appliedTerm, durable atomic.Uint64
 	leads, learner, localReads                             atomic.Bool
 	err                                                    atomic.Pointer[error]
@@ -86,6 +89,23 @@ type Log struct {
 // background. Before anything is written the options and what is on disk are checked. Errors: all faults
 // of opts at once, ErrHeld, *disk.CorruptError, *disk.GapError, *disk.IdentityError, *StateAheadError.
 func Open(opts Options, sm StateMachine) (*Log, error) {
+	l, err := prepare(opts, sm)
+	if err != nil {
+		return nil, err
+	}
+	l.goroutines.Add(3)
+	go l.runWriter()
+	go l.runApplier()
+	go l.runTicker()
+	l.mu.Lock()
+	l.campaignLocked()
+	l.advanceLocked()
+	l.unlockAndWake()
+	return l, nil
+}
+
+// prepare makes an open log that nothing drives yet.
+func prepare(opts Options, sm StateMachine) (*Log, error) {
 	opts, err := opts.withDefaults()
 	if err != nil {
 		return nil, err
@@ -120,14 +140,6 @@ func Open(opts Options, sm StateMachine) (*Log, error) {
 	if err := l.open(); err != nil {
 		return nil, errors.Join(err, l.lock.Release())
 	}
-	l.goroutines.Add(3)
-	go l.runWriter()
-	go l.runApplier()
-	go l.runTicker()
-	l.mu.Lock()
-	l.campaignLocked()
-	l.advanceLocked()
-	l.unlockAndWake()
 	return l, nil
 }
 

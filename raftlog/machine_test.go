@@ -141,3 +141,11 @@ func (m *machine) has(t *testing.T, values map[uint64]string) {
 		t.Errorf("machine has %d proposals, want %d", len(m.values), len(values))
 	}
 }
+
+func (m *machine) OpenSnapshot(context.Context, uint64) (*StateSnapshot, error) {
+	return nil, errors.New("not supported yet")
+}
+
+func (m *machine) Restore(context.Context, *raftpb.Snapshot) error {
+	return errors.New("not supported yet")
+}

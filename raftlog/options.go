@@ -101,10 +101,15 @@ type Options struct {
 	UnsafeNoFsync bool
 }
 
-// Transport carries messages to other members. Send must neither block nor call back into the Log;
-// it may drop messages. It is never called by two goroutines at once.
+// Transport carries messages to other members. Its methods must neither block nor call back into the Log.
 type Transport interface {
+	// Send sends messages, in order; it may drop some. No MsgSnap is among them. It is never called by two
+	// goroutines at once.
 	Send(messages []*raftpb.Message)
+	// SendSnapshot sends the message m, a MsgSnap, and the content of s to m's receiver, and closes s.Body.
+	// What becomes of it, even if it is dropped, must be told by one call of Log.ReportSnapshot, from another
+	// goroutine. It may be called by several goroutines, and beside Send.
+	SendSnapshot(m *raftpb.Message, s *StateSnapshot)
 }
 
 // Storage makes the log durable. Save is called by one goroutine at a time; SaveSnapshot may run beside
@@ -125,6 +130,10 @@ type Storage interface {
 	// SaveSnapshot records that the state machine durably holds everything up to the snapshot's index,
 	// and lets go of segments and snapshots that are needed no more. Errors as Save.
 	SaveSnapshot(snapshot *raftpb.Snapshot) error
+	// SaveReceived records a snapshot that another member sent and then state, and returns when both are
+	// durable: the log is empty and begins after the snapshot's index, and what came before is let go of.
+	// It is called in Save's place, and never beside SaveSnapshot. Errors as Save.
+	SaveReceived(snapshot *raftpb.Snapshot, state *raftpb.HardState) error
 	// FreeBytes returns the space left to the log.
 	FreeBytes() (uint64, error)
 	// Close syncs the log and lets go of it.

@@ -21,39 +21,49 @@ import (
 // Errors: ErrStopped, ErrTooManyRequests, ErrNoSpace, ErrDuplicateID: nothing was proposed. ErrProposalDropped and
 // ctx's: unknown, it may still be applied. Without a leader it waits until there is one or ctx ends.
 func (l *Log) Propose(ctx context.Context, id uint64, data []byte) (any, error) {
-	if id == 0 || len(data) == 0 {
-		return nil, l.proposalFailed(fmt.Errorf("raftlog: a proposal needs an id and data, not %x and %d bytes", id, len(data)))
+	entry, err := proposalEntry(id, data)
+	if err != nil {
+		return nil, l.proposalFailed(err)
 	}
-	return l.propose(ctx, id, &raftpb.Entry{Data: data})
+	return l.propose(ctx, id, entry)
+}
+
+func proposalEntry(id uint64, data []byte) (*raftpb.Entry, error) {
+	if id == 0 || len(data) == 0 {
+		return nil, fmt.Errorf("raftlog: a proposal needs an id and data, not %x and %d bytes", id, len(data))
+	}
+	return &raftpb.Entry{Data: data}, nil
 }
 
 // ProposeConfChange brings a change of membership into the log and returns when it is applied. cc.Id
 // plays the part of Propose's id. Errors as Propose's; also ErrConfChangePending and whatever the state
 // machine's CheckConfChange says.
 func (l *Log) ProposeConfChange(ctx context.Context, cc *raftpb.ConfChange) error {
+	entry, err := confChangeEntry(cc)
+	if err != nil {
+		return l.proposalFailed(err)
+	}
+	_, err = l.propose(ctx, cc.GetId(), entry)
+	return err
+}
+
+func confChangeEntry(cc *raftpb.ConfChange) (*raftpb.Entry, error) {
+	if cc.GetId() == 0 {
+		return nil, errors.New("raftlog: a conf change needs an id")
+	}
 	data, err := proto.Marshal(cc)
 	if err != nil {
-		return l.proposalFailed(fmt.Errorf("raftlog: encode conf change: %w", err))
+		return nil, fmt.Errorf("raftlog: encode conf change: %w", err)
 	}
-	if cc.GetId() == 0 {
-		return l.proposalFailed(errors.New("raftlog: a conf change needs an id"))
-	}
-	_, err = l.propose(ctx, cc.GetId(), &raftpb.Entry{Type: raftpb.EntryConfChange.Enum(), Data: data})
-	return err
+	return &raftpb.Entry{Type: raftpb.EntryConfChange.Enum(), Data: data}, nil
 }
 
 func (l *Log) propose(ctx context.Context, id uint64, entry *raftpb.Entry) (any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, l.proposalFailed(err)
 	}
-	if l.committed.Load() > l.applied.Load()+l.opts.MaxApplyGap {
-		return nil, l.proposalFailed(ErrTooManyRequests)
-	}
-	if l.space.low() {
-		return nil, l.proposalFailed(ErrNoSpace)
-	}
 	w := waiters.Get().(*waiter)
-	if err := l.props.add(id, entry, w); err != nil {
+	if err := l.enqueue(id, entry, w); err != nil {
 		waiters.Put(w)
 		return nil, l.proposalFailed(err)
 	}
@@ -61,7 +71,7 @@ func (l *Log) propose(ctx context.Context, id uint64, entry *raftpb.Entry) (any,
 	if l.writer.acquire() {
 		l.carry()
 	}
-	var o outcome
+	var o Outcome
 	select {
 	case o = <-w.c:
 	case <-ctx.Done():
@@ -72,10 +82,21 @@ func (l *Log) propose(ctx context.Context, id uint64, entry *raftpb.Entry) (any,
 		o = <-w.c // it is on its way
 	}
 	waiters.Put(w)
-	if o.err != nil {
-		return nil, l.proposalFailed(o.err)
+	if o.Err != nil {
+		return nil, l.proposalFailed(o.Err)
 	}
-	return o.value, nil
+	return o.Value, nil
+}
+
+// enqueue queues a proposal, whose outcome w will be sent, unless the log has too much to do already.
+func (l *Log) enqueue(id uint64, entry *raftpb.Entry, w *waiter) error {
+	if l.committed.Load() > l.applied.Load()+l.opts.MaxApplyGap {
+		return ErrTooManyRequests
+	}
+	if l.space.low() {
+		return ErrNoSpace
+	}
+	return l.props.add(id, entry, w)
 }
 
 func (l *Log) proposalFailed(err error) error {
@@ -85,16 +106,17 @@ func (l *Log) proposalFailed(err error) error {
 	return err
 }
 
-// outcome is what becomes of a proposal.
-type outcome struct {
-	value any
-	err   error
+// Outcome is what becomes of a proposal: the state machine's Value for it, or why there is none. See
+// Log.Propose for the errors.
+type Outcome struct {
+	Value any
+	Err   error
 }
 
 // waiter is where a proposer waits. It is sent exactly one outcome unless it was cancelled before.
-type waiter struct{ c chan outcome }
+type waiter struct{ c chan Outcome }
 
-var waiters = sync.Pool{New: func() any { return &waiter{c: make(chan outcome, 1)} }}
+var waiters = sync.Pool{New: func() any { return &waiter{c: make(chan Outcome, 1)} }}
 
 // proposal is one that has not entered the log.
 type proposal struct {
@@ -217,7 +239,7 @@ func (p *proposals) deliver(results []Result) {
 	p.mu.Unlock()
 	for i, w := range found {
 		if w != nil {
-			w.c <- outcome{value: results[i].Value}
+			w.c <- Outcome{Value: results[i].Value}
 		}
 	}
 }
@@ -229,7 +251,7 @@ func (p *proposals) fail(id uint64, err error) {
 	delete(p.waiters, id)
 	p.mu.Unlock()
 	if w != nil {
-		w.c <- outcome{err: err}
+		w.c <- Outcome{Err: err}
 	}
 }
 
@@ -250,6 +272,6 @@ func (p *proposals) abandon(err error) {
 	p.waiters, p.queue, p.bytes = make(map[uint64]*waiter), nil, 0
 	p.mu.Unlock()
 	for _, w := range left {
-		w.c <- outcome{err: err}
+		w.c <- Outcome{Err: err}
 	}
 }

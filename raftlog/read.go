@@ -52,6 +52,7 @@ const readRetryTime = 500 * time.Millisecond
 type readBatch struct {
 	done chan struct{}
 	err  error
+	tell []chan<- error // buffered; sent err, too
 }
 
 func newReadBatch() *readBatch { return &readBatch{done: make(chan struct{})} }
@@ -60,6 +61,9 @@ func (b *readBatch) finish(err error) {
 	if b != nil {
 		b.err = err
 		close(b.done)
+		for _, c := range b.tell {
+			c <- err
+		}
 	}
 }
 

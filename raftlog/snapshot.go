@@ -31,16 +31,15 @@ func (l *Log) maybeSnapshot(bytes uint64) {
 	l.mu.Lock()
 	conf := l.conf
 	l.mu.Unlock()
-	l.goroutines.Add(1)
-	go l.snapshot(&raftpb.Snapshot{
+	s := &raftpb.Snapshot{
 		Data:     data,
 		Metadata: &raftpb.SnapshotMetadata{Index: new(index), Term: new(l.appliedTerm.Load()), ConfState: conf},
-	})
+	}
+	l.background(func() { l.snapshot(s) })
 }
 
 // snapshot makes the state machine durable and then lets go of the log before it (invariant 3).
 func (l *Log) snapshot(s *raftpb.Snapshot) {
-	defer l.goroutines.Done()
 	defer l.endSnapshot()
 	start, index := l.opts.Clock.Now(), s.GetMetadata().GetIndex()
 	durable, err := l.persist()

@@ -6,6 +6,7 @@ package raftlog
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -38,7 +39,18 @@ type ConfChange struct {
 	raft raftpb.ConfChangeI
 }
 
-// StateMachine is what committed entries are applied to. All methods but Persist are called by one
+// StateSnapshot is a state machine's whole content as of one applied entry.
+type StateSnapshot struct {
+	// Snapshot has index, term, configuration and the payload of an etcd .snap file (the membership), all as
+	// of Body's content.
+	Snapshot *raftpb.Snapshot
+	// Size is the number of bytes that Body gives.
+	Size int64
+	// Body is the content, in whatever form the machine restores from. Whoever has it closes it.
+	Body io.ReadCloser
+}
+
+// StateMachine is what committed entries are applied to. All methods but Persist and OpenSnapshot are called by one
 // goroutine at a time, in the order of the log: every index once, by exactly one of Apply, ApplyEmpty
 // and ApplyConfChange. They must not call back into the Log.
 type StateMachine interface {
@@ -62,6 +74,13 @@ type StateMachine interface {
 	Persist(ctx context.Context) (index uint64, err error)
 	// SnapshotData returns the payload of an etcd .snap file for the membership as of now.
 	SnapshotData() ([]byte, error)
+	// OpenSnapshot returns the content as of an entry not before atLeast, which is applied already. It may run
+	// beside the other methods and itself, and must not hold them up.
+	OpenSnapshot(ctx context.Context, atLeast uint64) (*StateSnapshot, error)
+	// Restore replaces the content by what was received for s before Step was given s; the machine knows
+	// where. Afterwards Applied would return s's index and configuration. An error stops the log: the next
+	// start must finish it before Open, see disk.NewestSnapshot.
+	Restore(ctx context.Context, s *raftpb.Snapshot) error
 }
 
 // decodeConfChange reads the conf change of entry e.

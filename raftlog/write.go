@@ -182,14 +182,22 @@ func (l *Log) save(b *batch) error {
 	if err := l.storage.Save(b.state, b.entries); err != nil {
 		return err
 	}
+	if err := l.remember(b); err != nil {
+		return err
+	}
+	if l.opts.Events.Saved != nil {
+		l.opts.Events.Saved(SaveInfo{Entries: len(b.entries), Bytes: b.bytes, Took: l.opts.Clock.Now().Sub(start)})
+	}
+	return nil
+}
+
+// remember lets raft read what was saved.
+func (l *Log) remember(b *batch) error {
 	for _, m := range b.messages {
 		// Per message: a later one may replace entries of an earlier one.
 		if err := l.mem.Append(m.GetEntries()); err != nil {
 			return err
 		}
-	}
-	if l.opts.Events.Saved != nil {
-		l.opts.Events.Saved(SaveInfo{Entries: len(b.entries), Bytes: b.bytes, Took: l.opts.Clock.Now().Sub(start)})
 	}
 	return nil
 }

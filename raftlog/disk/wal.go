@@ -257,10 +257,7 @@ func (w *WAL) SaveSnapshot(s *raftpb.Snapshot) error {
 	if err := w.recordSnapshot(s.GetMetadata()); err != nil {
 		return err
 	}
-	return errors.Join(
-		purge(w.log, w.opts.WALDir, ".wal", w.opts.MaxWALs),
-		purge(w.log, w.opts.SnapDir, ".snap", w.opts.MaxSnapshots),
-	)
+	return w.purge()
 }
 
 func (w *WAL) recordSnapshot(m *raftpb.SnapshotMetadata) error {
@@ -287,6 +284,44 @@ func (w *WAL) recordSnapshot(m *raftpb.SnapshotMetadata) error {
 	}
 	w.saved.start = record
 	return nil
+}
+
+// SaveReceived records a snapshot that another member sent and then state: the log begins anew after it. In this
+// order, because a record ahead of the commit index counts for nothing, while a commit index without
+// entries or record would be a log that lacks what it promised.
+func (w *WAL) SaveReceived(s *raftpb.Snapshot, state *raftpb.HardState) error {
+	if err := w.snap.SaveSnap(s); err != nil {
+		return fmt.Errorf("write snapshot file: %w: %w", ErrNotSaved, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.broken {
+		return fmt.Errorf("write-ahead log: an earlier write failed: %w", ErrNotSaved)
+	}
+	m := s.GetMetadata()
+	record := &walpb.Snapshot{Index: new(m.GetIndex()), Term: new(m.GetTerm()), ConfState: m.GetConfState()}
+	if err := w.wal.SaveSnapshot(record); err != nil {
+		return w.writeFailed(err)
+	}
+	if err := w.save(state, nil); err != nil {
+		return err
+	}
+	// A state that only commits is not synced by itself.
+	if err := w.wal.Sync(); err != nil {
+		return w.writeFailed(err)
+	}
+	w.saved.start, w.saved.index, w.saved.term = record, m.GetIndex(), m.GetTerm()
+	if err := w.wal.ReleaseLockTo(m.GetIndex()); err != nil {
+		return fmt.Errorf("write-ahead log: release segments: %w", err)
+	}
+	return w.purge()
+}
+
+func (w *WAL) purge() error {
+	return errors.Join(
+		purge(w.log, w.opts.WALDir, ".wal", w.opts.MaxWALs),
+		purge(w.log, w.opts.SnapDir, ".snap", w.opts.MaxSnapshots),
+	)
 }
 
 // FreeBytes returns the space that the log's file system has for this process.
