@@ -16,10 +16,17 @@
 //
 //   - A lease is removed by a committed revocation and by nothing else; a
 //     lessor that is wrong about the time can delay or propose, not remove.
-//   - A new leader extends all leases by the election timeout, because clients
-//     could not renew them while there was none.
-//   - A renewal that finds its lease run out waits for the revocation instead
-//     of bringing it back.
+//   - Only the leader of a term proposes anything, for that term alone: a leader
+//     that was held up while another took over revokes nothing.
+//   - A new leader gives all leases their full time, or what remained of it at the
+//     last checkpoint, and an election timeout more, because clients could not
+//     renew them while there was no leader.
+//   - A process that did not run did not hear its clients: the time is added to
+//     all deadlines. Only durations of the own monotonic clock are measured.
+//   - A renewal counts from when it arrives, however long the leader takes over
+//     it, and no checkpoint from before it outlives its answer.
+//   - A lease whose revocation may be in the log is not brought back: its renewal
+//     waits for the revocation.
 //   - At most RevokeRate revocations a second are proposed, MaxPending at a
 //     time (invariant 7).
 //

@@ -23,14 +23,16 @@ var (
 	ErrNotPrimary = errors.New("lessor: not primary")
 )
 
-// Proposer puts the lessor's wishes into the log.
+// Proposer puts the lessor's wishes into the log, in the term of one leadership:
+// what it proposes must not enter the log in another one.
 type Proposer interface {
-	// ConfirmLeader returns nil when this node is certainly still the leader.
+	// ConfirmLeader returns nil when this node was still the leader after the call.
 	ConfirmLeader(ctx context.Context) error
 	// RevokeLease returns when the revocation is applied; a lease that is gone
 	// already is no error.
 	RevokeLease(ctx context.Context, id int64) error
-	// CheckpointLeases returns when the remaining times are applied.
+	// CheckpointLeases returns when the remaining times are applied; they are in
+	// the order of the calls that do not overlap.
 	CheckpointLeases(ctx context.Context, checkpoints []*pb.LeaseCheckpoint) error
 }
 
@@ -57,7 +59,16 @@ type lease struct {
 	expiry     timer // its due time is the deadline, or a retry once that has passed
 	deadline   time.Time
 	checkpoint timer
-	revoked    chan struct{} // closed when the lease is gone
+
+	// recording is not nil while a remaining time is on its way into the log, and
+	// closed when that is over. uncertain: it may be in the log although an error
+	// said otherwise.
+	recording chan struct{}
+	uncertain bool
+	// revoking is not nil from when the revocation may be in the log; it is closed
+	// if it turns out that it is not.
+	revoking chan struct{}
+	revoked  chan struct{} // closed when the lease is gone
 }
 
 // left is the lifetime in seconds that a fresh deadline gives.
@@ -117,6 +128,8 @@ func (le *Lessor) Promote(p Proposer, extend time.Duration) {
 	le.term = &term{proposer: p, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1)}
 	now := le.opts.Clock.Now()
 	for _, l := range le.leases {
+		// All that an earlier term left on its way is applied or lost.
+		l.recording, l.revoking, l.uncertain = nil, nil, false
 		le.refresh(l, now, extend)
 		le.scheduleCheckpoint(l, now)
 	}
@@ -149,6 +162,19 @@ func (le *Lessor) spread() {
 func (le *Lessor) Demote() {
 	le.mu.Lock()
 	defer le.mu.Unlock()
+	le.demoteLocked()
+}
+
+// Reset forgets all leases: the store has another content now, whose leases are
+// told by Restore. It demotes, for a leader's store is never replaced.
+func (le *Lessor) Reset() {
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	le.demoteLocked()
+	clear(le.leases)
+}
+
+func (le *Lessor) demoteLocked() {
 	if le.term == nil {
 		return
 	}
@@ -240,16 +266,6 @@ func (le *Lessor) setTimer(s *schedule, t *timer, due time.Time) {
 	case le.term.wake <- struct{}{}:
 	default: // it has not taken the last token yet
 	}
-}
-
-// scheduleCheckpoint plans the next record of l's remaining time, if it lives
-// long enough for one.
-func (le *Lessor) scheduleCheckpoint(l *lease, now time.Time) {
-	interval := le.opts.CheckpointInterval
-	if interval < 0 || seconds(l.left()) <= interval {
-		return
-	}
-	le.setTimer(&le.checkpoints, &l.checkpoint, now.Add(interval))
 }
 
 // seconds is a duration without overflow: the largest TTL is 285 years, just

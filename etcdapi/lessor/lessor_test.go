@@ -30,6 +30,8 @@ type recorder struct {
 	attempts    int
 	checkpoints []*pb.LeaseCheckpoint
 	hold        chan struct{} // RevokeLease waits for it when set
+	holdRecords chan struct{} // CheckpointLeases waits for it when set
+	recording   int
 	pending     int
 	mostPending int
 }
@@ -69,8 +71,19 @@ func (r *recorder) RevokeLease(ctx context.Context, id int64) error {
 	return nil
 }
 
-func (r *recorder) CheckpointLeases(_ context.Context, cps []*pb.LeaseCheckpoint) error {
+func (r *recorder) CheckpointLeases(ctx context.Context, cps []*pb.LeaseCheckpoint) error {
 	r.mu.Lock()
+	hold := r.holdRecords
+	r.recording++
+	r.mu.Unlock()
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
+	}
+	r.mu.Lock()
+	r.recording--
 	fail := r.fail
 	if fail == nil {
 		r.checkpoints = append(r.checkpoints, cps...)
@@ -146,6 +159,16 @@ func (f *fixture) pass(d time.Duration) {
 	}
 }
 
+// awaitPending returns when a revocation has been proposed and is held back.
+func (f *fixture) awaitPending() {
+	f.t.Helper()
+	f.eventually("a revocation is on its way", func() bool {
+		f.log.mu.Lock()
+		defer f.log.mu.Unlock()
+		return f.log.pending > 0
+	})
+}
+
 func (f *fixture) lookup(id int64) Info {
 	f.t.Helper()
 	info, err := f.Lookup(id)
@@ -213,6 +236,7 @@ func TestRenewOfExpiredWaitsForRevocation(t *testing.T) {
 	f.log.set(func(r *recorder) { r.hold = hold })
 	f.Promote(f.log, 0)
 	f.pass(3 * time.Second)
+	f.awaitPending()
 
 	short, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
@@ -235,6 +259,7 @@ func TestDemoteEndsWaitsAndDeadlines(t *testing.T) {
 	f.log.set(func(r *recorder) { r.hold = make(chan struct{}) })
 	f.Promote(f.log, 0)
 	f.pass(3 * time.Second)
+	f.awaitPending()
 	result := make(chan error, 1)
 	go func() {
 		_, err := f.Renew(context.Background(), 1)
@@ -265,8 +290,10 @@ func TestFailedRevocationIsRetried(t *testing.T) {
 		return f.log.attempts == 1
 	})
 	f.log.set(func(r *recorder) { r.fail = nil })
-	f.pass(3 * time.Second)
-	f.eventually("revoked", func() bool { return slices.Equal(f.log.revocations(), []int64{1}) })
+	f.eventually("revoked", func() bool {
+		f.pass(250 * time.Millisecond) // a sweep passes over it while the first attempt ends
+		return slices.Equal(f.log.revocations(), []int64{1})
+	})
 }
 
 func TestUnconfirmedLeaderRevokesNothing(t *testing.T) {
@@ -287,7 +314,7 @@ func TestCheckpointsCarryOverToTheNextLeader(t *testing.T) {
 	if _, err := f.Renew(context.Background(), 2); err != nil {
 		t.Fatal(err)
 	}
-	f.pass(2 * time.Second)
+	f.pass(1250 * time.Millisecond)
 	f.eventually("a checkpoint of the long lease only", func() bool {
 		f.log.mu.Lock()
 		defer f.log.mu.Unlock()

@@ -7,82 +7,103 @@ import (
 	"cmp"
 	"context"
 	"slices"
-
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"time"
 )
 
 // Renew gives the lease its full time again and returns it, in seconds. A lease
-// that has run out waits for its revocation, or for ctx. Errors: ErrNotFound,
-// ErrNotPrimary, ctx's, and those of the proposal that clears a checkpoint.
+// whose revocation may be in the log waits for that, or for ctx; one that has run
+// out otherwise is as good as any. On an error the lease may last longer than
+// the client is told, never shorter. Errors: ErrNotFound, ErrNotPrimary, ctx's,
+// and those of the proposal that clears a checkpoint.
 func (le *Lessor) Renew(ctx context.Context, id int64) (ttl int64, err error) {
-	l, t, err := le.find(id)
-	if err != nil {
-		return 0, err
-	}
-	le.mu.Lock()
-	expired := !le.opts.Clock.Now().Before(l.deadline)
-	recorded := l.Remaining > 0
-	le.mu.Unlock()
-
-	if expired {
-		select {
-		case <-l.revoked:
-			return 0, ErrNotFound
-		case <-t.ctx.Done():
-			return 0, ErrNotPrimary
-		case <-ctx.Done():
-			return 0, ctx.Err()
-		}
-	}
-	if recorded {
-		// Without this the next leader would count from the old checkpoint. Only
-		// a lease that has one needs an entry, at most once a checkpoint interval.
-		clear := []*pb.LeaseCheckpoint{{ID: id}}
-		if err := t.proposer.CheckpointLeases(ctx, clear); err != nil {
+	for {
+		r, err := le.extend(id)
+		if err != nil {
 			return 0, err
 		}
+		if r.revoking != nil {
+			select {
+			case <-r.revoking:
+				continue // it was not proposed after all
+			case <-r.lease.revoked:
+				return 0, ErrNotFound
+			case <-r.term.ctx.Done():
+				return 0, ErrNotPrimary
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		}
+		if err := le.clearRecord(ctx, r); err != nil {
+			return 0, err
+		}
+		if done, err := le.renewed(id, r); done || err != nil {
+			return r.lease.TTL, err
+		}
 	}
-	return le.extend(id, t)
 }
 
-// find returns the lease and the running term.
-func (le *Lessor) find(id int64) (*lease, *term, error) {
+// renewal is one lease's new deadline and what it found.
+type renewal struct {
+	lease *lease
+	term  *term
+	// revoking is lease.revoking; the deadline is the old one then.
+	revoking chan struct{}
+	// recorded: the log has a remaining time for the lease, or may have.
+	recorded bool
+	// recording is lease.recording. A remaining time that is recorded later counts
+	// from the new deadline.
+	recording chan struct{}
+}
+
+// extend gives the lease a new deadline, before anything that may take a while:
+// it must not run out for the leader being slow.
+func (le *Lessor) extend(id int64) (renewal, error) {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.term == nil {
-		return nil, nil, ErrNotPrimary
+		return renewal{}, ErrNotPrimary
 	}
 	l := le.leases[id]
 	if l == nil {
-		return nil, nil, ErrNotFound
+		return renewal{}, ErrNotFound
 	}
-	return l, le.term, nil
+	if l.revoking == nil {
+		le.setDeadline(l, le.opts.Clock.Now().Add(seconds(l.TTL)))
+	}
+	return renewal{
+		lease: l, term: le.term, revoking: l.revoking,
+		recorded: l.Remaining > 0 || l.uncertain, recording: l.recording,
+	}, nil
 }
 
-// extend gives the lease a new deadline if it is still there and t still runs.
-func (le *Lessor) extend(id int64, t *term) (ttl int64, err error) {
+// renewed is done if the lease lives in the same term still, and its revocation
+// was not proposed meanwhile.
+func (le *Lessor) renewed(id int64, r renewal) (done bool, err error) {
 	le.mu.Lock()
 	defer le.mu.Unlock()
-	if le.term != t {
-		return 0, ErrNotPrimary
+	switch {
+	case le.term != r.term:
+		return false, ErrNotPrimary
+	case le.leases[id] != r.lease:
+		return false, ErrNotFound
+	case r.lease.revoking != nil:
+		return false, nil
 	}
-	l := le.leases[id]
-	if l == nil {
-		return 0, ErrNotFound
-	}
-	le.refresh(l, le.opts.Clock.Now(), 0)
 	le.opts.Metrics.Renewed.Inc()
-	return l.TTL, nil
+	return true, nil
 }
 
 // Lookup describes a lease. Errors: ErrNotFound, ErrNotPrimary.
 func (le *Lessor) Lookup(id int64) (Info, error) {
-	l, _, err := le.find(id)
-	if err != nil {
-		return Info{}, err
-	}
 	le.mu.Lock()
 	defer le.mu.Unlock()
+	if le.term == nil {
+		return Info{}, ErrNotPrimary
+	}
+	l := le.leases[id]
+	if l == nil {
+		return Info{}, ErrNotFound
+	}
 	return Info{TTL: l.TTL, Left: l.deadline.Sub(le.opts.Clock.Now())}, nil
 }
 
@@ -95,22 +116,26 @@ func (le *Lessor) Primary() bool {
 
 // IDs returns all leases: by deadline on the primary, by id elsewhere.
 func (le *Lessor) IDs() []int64 {
-	le.mu.Lock()
-	defer le.mu.Unlock()
-	order := make([]*lease, 0, len(le.leases))
-	for _, l := range le.leases {
-		order = append(order, l)
+	type entry struct {
+		id       int64
+		deadline time.Time // zero unless primary
 	}
-	primary := le.term != nil
-	slices.SortFunc(order, func(a, b *lease) int {
-		if primary {
-			return cmp.Or(a.deadline.Compare(b.deadline), cmp.Compare(a.ID, b.ID))
+	le.mu.Lock()
+	order := make([]entry, 0, len(le.leases))
+	for _, l := range le.leases {
+		e := entry{id: l.ID}
+		if le.term != nil {
+			e.deadline = l.deadline
 		}
-		return cmp.Compare(a.ID, b.ID)
+		order = append(order, e)
+	}
+	le.mu.Unlock()
+	slices.SortFunc(order, func(a, b entry) int {
+		return cmp.Or(a.deadline.Compare(b.deadline), cmp.Compare(a.id, b.id))
 	})
 	ids := make([]int64, len(order))
-	for i, l := range order {
-		ids[i] = l.ID
+	for i, e := range order {
+		ids[i] = e.id
 	}
 	return ids
 }

@@ -5,52 +5,101 @@ package lessor
 
 import (
 	"fmt"
-	"math"
 	"sync"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
 )
 
-// run sweeps whenever something is due, not more often than SweepInterval, and
-// sleeps without waking otherwise.
+// stallTolerance is how late the sweeper may wake before that counts as a stall
+// of the process.
+const stallTolerance = time.Second
+
+// run sweeps whenever something is due, not more often than SweepInterval. While
+// there are deadlines it wakes that often, to notice when the process was held
+// up; otherwise it sleeps.
 func (le *Lessor) run(t *term) {
 	defer le.background.Done()
 	clock := le.opts.Clock
+	var jobs sync.WaitGroup
+	defer jobs.Wait()
+	revoking, recording := newJob(&jobs), newJob(&jobs)
+
+	wake := clock.Now() // when the timer is to go off; zero: there is none
 	timer := clock.NewTimer(0)
 	defer func() { timer.Stop() }()
-
-	var revoking sync.WaitGroup
-	defer revoking.Wait()
-	busy := make(chan struct{}, 1) // holds a token while revocations are on their way
-
-	last := clock.Now().Add(-le.opts.SweepInterval)
-	for {
+	for swept := wake.Add(-le.opts.SweepInterval); ; {
 		select {
 		case <-timer.Chan():
-			last = clock.Now()
-			le.checkpointDue(t)
-			select {
-			case busy <- struct{}{}:
-				revoking.Go(func() {
-					defer func() { <-busy }()
-					le.revoke(t, le.expired(t))
-				})
-			default: // the next sweep finds what has expired
-			}
 		case <-t.wake:
 		case <-t.ctx.Done():
 			return
 		}
 		timer.Stop()
-		if next, ok := le.nextDue(t); ok {
-			if earliest := last.Add(le.opts.SweepInterval); next.Before(earliest) {
-				next = earliest
+		now := clock.Now()
+		if late := now.Sub(wake); !wake.IsZero() && late >= stallTolerance {
+			le.postpone(t, late)
+		}
+		next, ok := le.nextDue(t)
+		if ok && !next.After(now) && now.Sub(swept) >= le.opts.SweepInterval {
+			swept = now
+			// If one is still at it, the next sweep finds what is due.
+			revoking.start(func() { le.revoke(t, le.expired(t)) })
+			recording.start(func() { le.checkpointDue(t) })
+		}
+		if wake = (time.Time{}); ok {
+			wake = now.Add(le.opts.SweepInterval)
+			if earliest := swept.Add(le.opts.SweepInterval); next.Before(wake) && earliest.Before(wake) {
+				wake = latest(next, earliest)
 			}
-			timer = clock.NewTimer(next.Sub(clock.Now()))
+			timer = clock.NewTimer(wake.Sub(now))
 		}
 	}
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// postpone moves everything that is due in t by a time in which the process did
+// nothing, clients' renewals included. Revocations that are on their way stay.
+func (le *Lessor) postpone(t *term, by time.Duration) {
+	le.mu.Lock()
+	defer le.mu.Unlock()
+	if le.term != t {
+		return
+	}
+	le.opts.Logger.Warn("the process was held up, leases are extended",
+		zap.Duration("by", by), zap.Int("leases", len(le.leases)))
+	for _, l := range le.leases {
+		if l.revoking == nil {
+			le.setDeadline(l, l.deadline.Add(by))
+		}
+	}
+}
+
+// job is work that one goroutine does at a time.
+type job struct {
+	all  *sync.WaitGroup
+	busy chan struct{} // holds a token meanwhile
+}
+
+func newJob(all *sync.WaitGroup) job { return job{all: all, busy: make(chan struct{}, 1)} }
+
+// start begins the work unless it is being done.
+func (j job) start(work func()) {
+	select {
+	case j.busy <- struct{}{}:
+	default:
+		return
+	}
+	j.all.Go(func() {
+		defer func() { <-j.busy }()
+		work()
+	})
 }
 
 // nextDue returns when the first timer is due.
@@ -84,6 +133,9 @@ func (le *Lessor) expired(t *term) []int64 {
 		if first == nil || now.Before(first.due) {
 			break
 		}
+		if first.lease.revoking == nil {
+			first.lease.revoking = make(chan struct{})
+		}
 		ids = append(ids, first.lease.ID)
 		le.expiries.set(first, now.Add(le.opts.RetryInterval))
 	}
@@ -102,6 +154,7 @@ func (le *Lessor) revoke(t *term, ids []int64) {
 			lg.Warn("not revoking leases: leadership is not confirmed",
 				zap.Int("leases", len(ids)), zap.Error(err))
 		}
+		le.spare(t, ids)
 		return
 	}
 	slots := make(chan struct{}, le.opts.MaxPending)
@@ -129,48 +182,17 @@ func (le *Lessor) revoke(t *term, ids []int64) {
 	}
 }
 
-// checkpointDue proposes the remaining times that are due.
-func (le *Lessor) checkpointDue(t *term) {
-	for {
-		due := le.dueCheckpoints(t)
-		if len(due) == 0 {
-			return
-		}
-		if err := t.proposer.CheckpointLeases(t.ctx, due); err != nil {
-			if t.ctx.Err() == nil {
-				le.opts.Logger.Warn("failed to checkpoint leases",
-					zap.Int("leases", len(due)), zap.Error(err))
-			}
-			return
-		}
-	}
-}
-
-// dueCheckpoints returns up to checkpointBatch remaining times that are due and
-// plans the next ones.
-func (le *Lessor) dueCheckpoints(t *term) []*pb.LeaseCheckpoint {
+// spare lets leases be renewed whose revocation was not proposed.
+func (le *Lessor) spare(t *term, ids []int64) {
 	le.mu.Lock()
 	defer le.mu.Unlock()
 	if le.term != t {
-		return nil
+		return
 	}
-	now := le.opts.Clock.Now()
-	var due []*pb.LeaseCheckpoint
-	for len(due) < checkpointBatch {
-		first := le.checkpoints.first()
-		if first == nil || now.Before(first.due) {
-			break
-		}
-		l := first.lease
-		le.checkpoints.remove(first)
-		remaining := int64(math.Ceil(l.deadline.Sub(now).Seconds()))
-		if remaining <= 0 {
-			continue // about to be revoked
-		}
-		le.scheduleCheckpoint(l, now)
-		if remaining < l.TTL {
-			due = append(due, &pb.LeaseCheckpoint{ID: l.ID, Remaining_TTL: remaining})
+	for _, id := range ids {
+		if l := le.leases[id]; l != nil && l.revoking != nil {
+			close(l.revoking)
+			l.revoking = nil
 		}
 	}
-	return due
 }
