@@ -24,6 +24,7 @@ import (
 func registerAll(reg prometheus.Registerer) {
 	NewRaft(reg, func() RaftStats { return RaftStats{HasLeader: true, Committed: 7, Applied: 6} })
 	NewStore(reg, func() StoreStats { return StoreStats{Keys: 3, Revision: 9, CacheHits: 4, WriterFailing: true} })
+	NewMembers(reg, func() []MemberStats { return []MemberStats{{ID: 0xbeef, Lag: 12, Active: true}} })
 	NewLeases(reg)
 	s := NewServer(reg, ServerInfo{Version: "1.2.3", EtcdVersion: "3.7.3", MemberID: 0xbeef, QuotaBytes: 1 << 31})
 	s.RequestDuration.WithLabelValues("Range", "true")
@@ -31,6 +32,7 @@ func registerAll(reg prometheus.Registerer) {
 	s.RangeDuration.WithLabelValues("true")
 	s.ClientRequests.WithLabelValues("unary", "3.7")
 	s.StreamFailures.WithLabelValues("send", "watch")
+	s.LearnerPromoteFailures.WithLabelValues("not ready")
 	s.HealthCheck.WithLabelValues("livez", "serializable_read")
 	s.HealthChecks.WithLabelValues("livez", "serializable_read", "success")
 	s.Alarms.WithLabelValues("beef", "NOSPACE")
@@ -97,7 +99,7 @@ func TestEtcdNamesMeanWhatEtcdMeans(t *testing.T) {
 	// etcd shows these only once something went wrong, or a kind of check was asked for.
 	unseen := []string{
 		"etcd_debugging_server_alarms", "etcd_network_server_stream_failures_total",
-		"etcd_server_healthcheck", "etcd_server_healthchecks_total",
+		"etcd_server_healthcheck", "etcd_server_healthchecks_total", "etcd_server_learner_promote_failures",
 	}
 	want := etcdExports(t)
 	for name, got := range exports(t, reg) {
@@ -159,13 +161,16 @@ etcd_server_id{server_id="beef"} 1
 # HELP keelson_store_cache_hits_total Values read from memory.
 # TYPE keelson_store_cache_hits_total counter
 keelson_store_cache_hits_total 4
+# HELP keelson_raft_member_lag_entries Entries of the leader's log that the member is not known to have on disk; told by the leader.
+# TYPE keelson_raft_member_lag_entries gauge
+keelson_raft_member_lag_entries{member="beef"} 12
 # HELP keelson_store_writer_failing 1 while SQLite does not take writes, 0 otherwise.
 # TYPE keelson_store_writer_failing gauge
 keelson_store_writer_failing 1
 `
 	if err := testutil.GatherAndCompare(reg, strings.NewReader(want), "etcd_server_has_leader", "etcd_server_is_leader",
 		"etcd_server_proposals_committed_total", "etcd_server_id", "keelson_store_cache_hits_total",
-		"keelson_store_writer_failing"); err != nil {
+		"keelson_store_writer_failing", "keelson_raft_member_lag_entries"); err != nil {
 		t.Error(err)
 	}
 }

@@ -4,6 +4,8 @@
 package metrics
 
 import (
+	"strconv"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -62,5 +64,77 @@ func NewRaft(reg prometheus.Registerer, stats func() RaftStats) *Raft {
 			"Reads for which a leader's confirmation did not come in time and was asked for again."),
 		ReadIndexesFailed: f.counter("etcd_server_read_indexes_failed_total",
 			"Linearizable reads that failed because no leader confirmed them."),
+	}
+}
+
+// MemberStats are what the leader knows of one member of its cluster, itself included.
+type MemberStats struct {
+	ID uint64
+	// Lag is the number of entries of the leader's log that the member is not known to have on disk.
+	Lag uint64
+	// Active: heard from within the last election timeout. Learner: it has no vote.
+	Active, Learner bool
+	// SnapshotPending: it is too far behind for entries, and is sent the whole state.
+	SnapshotPending bool
+}
+
+// memberFigure is a metric of each member.
+type memberFigure struct {
+	name, help string
+	value      func(MemberStats) float64
+}
+
+var memberFigures = []memberFigure{
+	{
+		"keelson_raft_member_lag_entries", "Entries of the leader's log that the member is not known to have on disk; told by the leader.",
+		func(s MemberStats) float64 { return float64(s.Lag) },
+	},
+	{
+		"keelson_raft_member_active", "1 if the leader heard from the member within the last election timeout, 0 if not; told by the leader.",
+		func(s MemberStats) float64 { return truth(s.Active) },
+	},
+	{
+		"keelson_raft_member_learner", "1 if the member has no vote, 0 if it has; told by the leader.",
+		func(s MemberStats) float64 { return truth(s.Learner) },
+	},
+	{
+		"keelson_raft_member_snapshot_pending", "1 while the leader sends the member its whole state, 0 otherwise; told by the leader.",
+		func(s MemberStats) float64 { return truth(s.SnapshotPending) },
+	},
+}
+
+// NewMembers registers what a leader knows of the members with reg, by id in hexadecimal. stats is called once a scrape,
+// and returns nothing where this member does not lead: then there are no such metrics.
+func NewMembers(reg prometheus.Registerer, stats func() []MemberStats) {
+	if reg == nil {
+		return
+	}
+	c := &members{read: stats}
+	for _, f := range memberFigures {
+		c.descs = append(c.descs, prometheus.NewDesc(f.name, f.help, []string{"member"}, nil))
+	}
+	reg.MustRegister(c)
+}
+
+// members exports the figures of members.
+type members struct {
+	read  func() []MemberStats
+	descs []*prometheus.Desc
+}
+
+// Describe sends the descriptions.
+func (c *members) Describe(ch chan<- *prometheus.Desc) {
+	for _, desc := range c.descs {
+		ch <- desc
+	}
+}
+
+// Collect reads the figures and sends them.
+func (c *members) Collect(ch chan<- prometheus.Metric) {
+	for _, s := range c.read() {
+		id := strconv.FormatUint(s.ID, 16)
+		for i, f := range memberFigures {
+			ch <- prometheus.MustNewConstMetric(c.descs[i], prometheus.GaugeValue, f.value(s), id)
+		}
 	}
 }

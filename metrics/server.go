@@ -27,7 +27,8 @@ type Server struct {
 	// RequestDuration is by type, the name of the field of etcd's InternalRaftRequest or "Range" or
 	// "ReadonlyTxn", and success, "true" or "false"; in seconds.
 	RequestDuration *prometheus.HistogramVec
-	// ApplyDuration is by version ("v3"), op and success, in seconds. RangeDuration is by success.
+	// ApplyDuration is by version ("v3"), op and success, in seconds; entries that are applied together
+	// share the time evenly. RangeDuration is by success.
 	ApplyDuration, RangeDuration *prometheus.HistogramVec
 	// SlowApplies took longer than the server's warning threshold.
 	SlowApplies prometheus.Counter
@@ -44,6 +45,12 @@ type Server struct {
 	// counts them, by status too, "success" or "error".
 	HealthCheck  *prometheus.GaugeVec
 	HealthChecks *prometheus.CounterVec
+	// LearnerPromotions count those that this member, as the leader, made; LearnerPromoteFailures those
+	// that it refused, by Reason, an error's text out of a fixed set.
+	LearnerPromotions      prometheus.Counter
+	LearnerPromoteFailures *prometheus.CounterVec
+	// SnapshotApplying is 1 while another member's state takes the place of this one's.
+	SnapshotApplying prometheus.Gauge
 	// Alarms is 1 while an alarm is active, by server_id in hexadecimal and alarm_type.
 	Alarms *prometheus.GaugeVec
 }
@@ -71,7 +78,13 @@ func NewServer(reg prometheus.Registerer, info ServerInfo) *Server {
 		HealthFailures:      f.counter("etcd_server_health_failures", "Health checks answered that something is wrong."),
 		HealthCheck:         f.gauges("etcd_server_healthcheck", "1 if the check passed when last run, 0 if not.", "type", "name"),
 		HealthChecks:        f.counters("etcd_server_healthchecks_total", "Checks run.", "type", "name", "status"),
-		Alarms:              f.gauges("etcd_debugging_server_alarms", "1 while the alarm is active.", "server_id", "alarm_type"),
+		LearnerPromotions: f.counter("etcd_server_learner_promote_successes",
+			"Learners made voters while this member led."),
+		LearnerPromoteFailures: f.counters("etcd_server_learner_promote_failures",
+			"Learners that were not made voters while this member led.", "Reason"),
+		SnapshotApplying: f.gauge("etcd_server_snapshot_apply_in_progress_total",
+			"1 while a received snapshot is applied, 0 otherwise."),
+		Alarms: f.gauges("etcd_debugging_server_alarms", "1 while the alarm is active.", "server_id", "alarm_type"),
 	}
 }
 
