@@ -9,8 +9,8 @@
 // server knows how to answer garbage.
 //
 // Invariant 7: a connection that sends nothing is closed after a timeout, at
-// most MaxUndecided are looked at at a time (further ones wait in the kernel's
-// queue), and Close leaves nothing behind.
+// most MaxUndecided are looked at at a time (for a further one the one that has
+// been silent for longest is closed), and Close leaves nothing behind.
 //
-// Allowed imports: the standard library.
+// Allowed imports: clockwork and the standard library.
 package portmux

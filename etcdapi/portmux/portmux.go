@@ -4,6 +4,7 @@
 package portmux
 
 import (
+	"container/list"
 	"errors"
 	"net"
 	"sync"
@@ -12,7 +13,9 @@ import (
 	"github.com/jonboulle/clockwork"
 )
 
-// MaxUndecided is the most connections whose first bytes are waited for.
+// MaxUndecided is the most connections whose first bytes are waited for. Beyond
+// it the one that has been silent for longest is closed: who opens connections
+// and says nothing must not keep out those that do speak.
 const MaxUndecided = 1024
 
 // preface is how every HTTP/2 connection begins. Its first bytes are no HTTP/1
@@ -35,7 +38,7 @@ type Mux struct {
 	undecided sync.WaitGroup
 
 	mu     sync.Mutex
-	conns  map[net.Conn]struct{} // undecided ones
+	silent *list.List // of net.Conn: undecided ones, the oldest first
 	closed bool
 }
 
@@ -49,7 +52,7 @@ func New(root net.Listener, clock clockwork.Clock, timeout time.Duration) *Mux {
 		grpc:    newBranch(root.Addr()),
 		http:    newBranch(root.Addr()),
 		slots:   make(chan struct{}, MaxUndecided),
-		conns:   make(map[net.Conn]struct{}),
+		silent:  list.New(),
 	}
 }
 
@@ -72,12 +75,18 @@ func (m *Mux) Serve() error {
 			m.undecided.Wait()
 			return err
 		}
-		m.slots <- struct{}{}
-		if !m.track(conn) {
+		select {
+		case m.slots <- struct{}{}:
+		default:
+			m.evict()
+			m.slots <- struct{}{}
+		}
+		place := m.track(conn)
+		if place == nil {
 			<-m.slots
 			continue
 		}
-		go m.decide(conn)
+		go m.decide(conn, place)
 	}
 }
 
@@ -99,26 +108,35 @@ func (m *Mux) pause() bool {
 	}
 }
 
-// track notes a connection so that Close can end it; false: too late.
-func (m *Mux) track(conn net.Conn) bool {
+// track notes a connection so that Close can end it; nil: too late.
+func (m *Mux) track(conn net.Conn) *list.Element {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {
 		_ = conn.Close() // nobody is to hear of it
-		return false
+		return nil
 	}
-	m.conns[conn] = struct{}{}
 	m.undecided.Add(1)
-	return true
+	return m.silent.PushBack(conn)
+}
+
+// evict closes the connection that has been silent for longest, whose slot is
+// free a moment later.
+func (m *Mux) evict() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if oldest := m.silent.Front(); oldest != nil {
+		_ = m.silent.Remove(oldest).(net.Conn).Close() // makes its reader return
+	}
 }
 
 // decide reads the first bytes of a connection and hands it on.
-func (m *Mux) decide(conn net.Conn) {
+func (m *Mux) decide(conn net.Conn, place *list.Element) {
 	defer m.undecided.Done()
 	defer func() { <-m.slots }()
 	to, head, ok := m.look(conn)
 	m.mu.Lock()
-	delete(m.conns, conn)
+	m.silent.Remove(place) // nothing, if it was evicted
 	m.mu.Unlock()
 	if !ok || !to.give(&startedConn{Conn: conn, head: head}) {
 		_ = conn.Close() // its peer is gone or never said anything
@@ -157,8 +175,8 @@ func (m *Mux) Close() error {
 	}
 	m.closed = true
 	err := m.root.Close()
-	for conn := range m.conns {
-		_ = conn.Close() // makes its reader return
+	for e := m.silent.Front(); e != nil; e = e.Next() {
+		_ = e.Value.(net.Conn).Close() // makes its reader return
 	}
 	m.grpc.shut()
 	m.http.shut()

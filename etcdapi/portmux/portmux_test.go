@@ -149,3 +149,16 @@ func TestCloseEndsUndecidedConnections(t *testing.T) {
 		}
 	}
 }
+
+func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
+	f := start(t)
+	for range MaxUndecided {
+		f.dial("")
+	}
+	f.awaitUndecided(MaxUndecided)
+	const first = "GET / HTTP/1.1\r\n"
+	f.dial(first) // no time goes by on the fake clock
+	if got := accepted(t, f.HTTP(), len(first)); got != first {
+		t.Fatalf("%q arrives as %q", first, got)
+	}
+}
