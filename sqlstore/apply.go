@@ -84,6 +84,9 @@ func (s *Store) dispatch(r *pb.InternalRaftRequest) (any, error) {
 	if r.Alarm != nil {
 		return s.applyAlarm(r.Alarm), nil
 	}
+	if r.LeaseCheckpoint != nil {
+		return s.applyLeaseCheckpoint(r.LeaseCheckpoint), nil // even then
+	}
 	if s.alarmed(pb.AlarmType_CORRUPT) {
 		return nil, ErrCorrupt
 	}
@@ -105,8 +108,6 @@ func (s *Store) dispatch(r *pb.InternalRaftRequest) (any, error) {
 		return result(s.applyLeaseGrant(r.LeaseGrant))
 	case r.LeaseRevoke != nil:
 		return result(s.applyLeaseRevoke(r.LeaseRevoke.ID))
-	case r.LeaseCheckpoint != nil:
-		return s.applyLeaseCheckpoint(r.LeaseCheckpoint), nil
 	}
 	return nil, ErrUnsupported
 }
