@@ -23,14 +23,17 @@ func (l *Log) runApplier() {
 	}
 }
 
-// applyAll applies until nothing is left, and releases the applier's role.
+// applyAll applies until nothing is left, and releases the applier's role or leaves it to an installation.
 func (l *Log) applyAll() {
 	next := l.unapplied
 	l.unapplied = nil
+	if l.restoring != nil {
+		next = l.stepApplied(l.restore())
+	}
 	for {
 		l.apply(next)
 		next = l.stepApplied(next)
-		if len(next) == 0 && l.applier.release() {
+		if len(next) == 0 && (l.takeOffered() || l.applier.release()) {
 			return
 		}
 	}
@@ -63,9 +66,7 @@ func (l *Log) stepApplied(done []*raftpb.Message) []*raftpb.Message {
 		return nil
 	}
 	for _, m := range done {
-		for _, r := range m.GetResponses() {
-			l.stepLocalLocked(r)
-		}
+		l.stepResponsesLocked(m)
 	}
 	if len(done) > 0 {
 		l.campaignLocked()
@@ -120,12 +121,15 @@ func (l *Log) applyEntry(e *raftpb.Entry) error {
 		return nil
 	}
 	l.flushRun()
+	before := l.appliedTerm.Load()
 	if e.GetType() == raftpb.EntryNormal {
 		l.sm.ApplyEmpty(e.GetIndex(), e.GetTerm())
 		l.setApplied(e.GetIndex(), e.GetTerm())
-		return nil
+	} else if err := l.applyConfChange(e); err != nil {
+		return err
 	}
-	return l.applyConfChange(e)
+	l.expire(before)
+	return nil
 }
 
 // flushRun applies the run and hands its results to their proposers.
@@ -137,13 +141,28 @@ func (l *Log) flushRun() {
 	last := l.run[len(l.run)-1]
 	clear(l.run)
 	l.run = l.run[:0]
+	before := l.appliedTerm.Load()
 	l.setApplied(last.Index, last.Term)
 	l.props.deliver(results)
+	l.expire(before)
 }
 
 func (l *Log) setApplied(index, term uint64) {
 	l.appliedTerm.Store(term)
 	l.applied.Store(index)
+}
+
+// expire has proposals of earlier terms proposed again if an entry of a later one than before was applied. Results
+// must have been delivered.
+func (l *Log) expire(before uint64) {
+	term := l.appliedTerm.Load()
+	if term == before {
+		return
+	}
+	if n := l.props.expire(term); n > 0 {
+		l.opts.Logger.Info("proposing again what a lost leader took along", zap.Int("proposals", n), zap.Uint64("term", term))
+		l.wakeWriter()
+	}
 }
 
 // applyConfChange applies a change of membership to raft and to the state machine, or to neither if it does

@@ -13,21 +13,28 @@ import (
 	"go.uber.org/zap"
 )
 
-// Step gives raft a message from another member. It does not wait for what follows from it. Errors:
-// ErrStopped, ErrStateTransfer, raft.ErrStepPeerNotFound and raft.ErrStepLocalMsg.
+// Step gives raft a message from another member. It does not wait for what follows from it. A MsgSnap must come after
+// its content, which the state machine can restore from any time from now on; Step returns when raft has looked at
+// it. A MsgProp is dropped unless this member leads. Errors: ErrStopped, ErrStateTransfer, raft.ErrStepPeerNotFound and
+// raft.ErrStepLocalMsg, ctx's.
 func (l *Log) Step(ctx context.Context, m *raftpb.Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	if m.GetType() == raftpb.MsgSnap {
-		return ErrStateTransfer
+		return l.stepSnapshot(ctx, m)
 	}
 	l.mu.Lock()
 	if l.dead {
 		l.mu.Unlock()
 		return ErrStopped
 	}
-	err := l.rn.Step(m)
+	var err error
+	if m.GetType() == raftpb.MsgProp {
+		err = l.stepForwardedLocked(m)
+	} else {
+		err = l.rn.Step(m)
+	}
 	l.advanceLocked()
 	l.unlockAndWake()
 	return err
@@ -41,18 +48,6 @@ func (l *Log) ReportUnreachable(member uint64) {
 		return
 	}
 	l.rn.ReportUnreachable(member)
-	l.advanceLocked()
-	l.unlockAndWake()
-}
-
-// ReportSnapshot tells raft what became of a snapshot that Transport.SendSnapshot was given for member.
-func (l *Log) ReportSnapshot(member uint64, status raft.SnapshotStatus) {
-	l.mu.Lock()
-	if l.dead {
-		l.mu.Unlock()
-		return
-	}
-	l.rn.ReportSnapshot(member, status)
 	l.advanceLocked()
 	l.unlockAndWake()
 }
@@ -80,8 +75,13 @@ func (l *Log) tick() {
 	}
 	// Before raft's tick, which forgets now and then which followers it has heard from.
 	l.checkStallLocked()
+	l.checkLateLocked()
 	l.rn.Tick()
 	l.reads.tickLocked(l)
+	l.retryDeferredLocked()
+	if l.refused {
+		l.refused, l.leaderAppeared = false, true
+	}
 	l.advanceLocked()
 	l.unlockAndWake()
 }
@@ -152,16 +152,27 @@ func (l *Log) queueAppendLocked(m *raftpb.Message) {
 	if m.Term != nil {
 		l.held = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
 	}
-	if len(m.GetEntries()) > 0 || len(m.GetResponses()) > 0 {
-		l.appends = append(l.appends, m)
+	if m.Snapshot != nil {
+		l.beginInstallLocked(m.GetSnapshot())
+	}
+	if len(m.GetEntries()) > 0 || len(m.GetResponses()) > 0 || m.Snapshot != nil {
+		l.appends = append(l.appends, queuedAppend{m, l.held})
 	}
 }
 
 // queueOutboundLocked queues a message to another member.
 func (l *Log) queueOutboundLocked(m *raftpb.Message) {
-	if l.opts.Transport != nil {
-		l.outbound = append(l.outbound, m)
+	if l.opts.Transport == nil {
+		return
 	}
+	switch m.GetType() {
+	case raftpb.MsgSnap:
+		l.queueSnapshotLocked(m)
+		return
+	case raftpb.MsgProp:
+		l.stampLocked(m)
+	}
+	l.outbound = append(l.outbound, m)
 }
 
 func (l *Log) committedTo(index uint64) {
@@ -182,6 +193,7 @@ func (l *Log) setLeaderLocked(leader uint64) {
 	close(l.leaderChanged)
 	l.leaderChanged = make(chan struct{})
 	l.leaderAppeared = leader != raft.None
+	l.refused = false
 	l.reads.leaderChangedLocked(l)
 	term := l.term.Load()
 	l.opts.Logger.Info("leader changed", zap.String("leader", fmt.Sprintf("%x", leader)), zap.Uint64("term", term))
@@ -230,6 +242,16 @@ func (l *Log) checkStallLocked() {
 		l.stalledTicks = 0 // the new leader has as long to come forward
 		l.opts.Logger.Warn("the log's disk stalls, handing leadership over", zap.String("to", fmt.Sprintf("%x", to)))
 		l.rn.TransferLeader(to)
+	}
+}
+
+// checkLateLocked tells when a leader's heartbeats leave late: when its process gets too little time.
+func (l *Log) checkLateLocked() {
+	now := l.opts.Clock.Now()
+	late := now.Sub(l.lastTick) - l.opts.TickInterval
+	l.lastTick = now
+	if late > l.opts.TickInterval && l.leads.Load() && !l.alone && l.opts.Events.HeartbeatLate != nil {
+		l.opts.Events.HeartbeatLate(late)
 	}
 }
 

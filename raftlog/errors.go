@@ -17,15 +17,18 @@ var (
 	ErrTooManyRequests = errors.New("raftlog: too many requests")
 	// ErrNoSpace is returned when the log's disk is full or nearly so. Nothing was proposed.
 	ErrNoSpace = errors.New("raftlog: no space on the log's disk")
-	// ErrProposalDropped is returned when raft refused a proposal, as while leadership is handed over.
-	ErrProposalDropped = errors.New("raftlog: proposal dropped")
+	// ErrResultUnknown is returned when this member got the proposal's result, if there is one, as a part of
+	// another member's whole state: it may have been applied.
+	ErrResultUnknown = errors.New("raftlog: the proposal's result is not known")
 	// ErrConfChangePending is returned when the change of membership before this one is not applied yet.
 	ErrConfChangePending = errors.New("raftlog: another configuration change is pending")
 	// ErrDuplicateID is returned when a proposal with the same id is still waiting.
 	ErrDuplicateID = errors.New("raftlog: a proposal with this id is waiting")
-	// ErrStateTransfer is returned by Step for a message that carries a snapshot: the sender holds too
-	// little of the log for this member to catch up by entries.
-	ErrStateTransfer = errors.New("raftlog: cannot receive a snapshot of the state")
+	// ErrStateTransfer is returned by Step for a message that carries a snapshot while another one waits.
+	ErrStateTransfer = errors.New("raftlog: another snapshot of the state is being received")
+	// ErrNotLeader is returned by ProposeInTerm when this member does not lead in the term, or lost
+	// leadership before the entry was committed. It was not applied and never will be.
+	ErrNotLeader = errors.New("raftlog: not the leader of this term")
 	// ErrNoLeader is returned when there is no leader to hand over or to hand over to.
 	ErrNoLeader = errors.New("raftlog: no leader")
 	// ErrHeld is returned when another process holds the data directory.

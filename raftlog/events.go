@@ -30,6 +30,30 @@ type Events struct {
 	SnapshotSaved func(SnapshotInfo)
 	// SnapshotFailed tells that a snapshot could not be made; the next one will be tried in its time.
 	SnapshotFailed func(err error)
+	// SnapshotSent and SnapshotSendFailed tell what became of a snapshot for a member that lags behind.
+	SnapshotSent, SnapshotSendFailed func(TransferInfo)
+	// SnapshotRestored tells that the state machine was restored from another member's snapshot.
+	SnapshotRestored func(RestoreInfo)
+	// HeartbeatLate tells that a leader sent its heartbeats later than it should have, by more than their interval.
+	HeartbeatLate func(by time.Duration)
+}
+
+// TransferInfo describes a snapshot that was to be sent.
+type TransferInfo struct {
+	// Member is the receiver.
+	Member uint64
+	// Index is the last entry in the content, Bytes the content's size, 0 if it was not opened.
+	Index uint64
+	Bytes int64
+	// Took covers waiting for a turn, opening, sending and verifying.
+	Took time.Duration
+}
+
+// RestoreInfo describes a restored snapshot.
+type RestoreInfo struct {
+	Index uint64
+	// Took covers what the state machine did; receiving and saving came before.
+	Took time.Duration
 }
 
 // ApplyInfo describes a batch of applied entries.

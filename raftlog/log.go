@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -32,7 +33,7 @@ type Log struct {
 	// mu guards raft and whatever goes in and out of it.
 	mu             sync.Mutex
 	rn             *raft.RawNode
-	appends        []*raftpb.Message // for the writer
+	appends        []queuedAppend    // for the writer
 	held           *raftpb.HardState // newer than saved, for the next batch; may be nil
 	applies        []*raftpb.Message // for the applier
 	outbound       []*raftpb.Message // for the transport
@@ -43,7 +44,16 @@ type Log struct {
 	leaderAppeared bool // proposals that waited for a leader can go on
 	saving         int  // messages in the batch that is being saved
 	stalledTicks   int  // for which one batch has been being saved
-	dead           bool // raft is not to be touched any more
+	lastTick       time.Time
+	refused        bool   // raft does not take proposals at the moment; cleared by a tick
+	forwarded      uint64 // number of the last MsgProp sent, unique also over restarts
+	forwards       map[uint64]*forwards
+	deferred       []*raftpb.Message // MsgProps for when raft takes proposals again
+	deferredBytes  uint64
+	sending        transfers
+	offered        *offer // nil: none
+	installing     bool   // raft took in a snapshot that the writer has not taken yet
+	dead           bool   // raft is not to be touched any more
 
 	// sendMu is held while messages go to the transport; taken before mu.
 	sendMu sync.Mutex
@@ -60,6 +70,7 @@ type Log struct {
 	applier       *role
 	applyC        chan struct{}
 	unapplied     []*raftpb.Message
+	restoring     *batch // a saved snapshot to restore from; the role came with it
 	run           []Entry
 	retained      []mark
 	retainedBytes uint64
@@ -125,7 +136,10 @@ func prepare(opts Options, sm StateMachine) (*Log, error) {
 		quit:          make(chan struct{}),
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	l.reads.seq = uint64(opts.Clock.Now().UnixNano())
+	l.lastTick = opts.Clock.Now()
+	l.reads.seq = uint64(l.lastTick.UnixNano())
+	l.forwarded, l.forwards = l.reads.seq, make(map[uint64]*forwards)
+	l.sending = transfers{byMember: make(map[uint64]*transfer), pins: make(map[uint64]uint64)}
 	if l.storage == nil {
 		l.storage = disk.New(disk.Options{
 			WALDir:        opts.WALDir,
@@ -186,6 +200,7 @@ func (l *Log) startRaft(rec *disk.Recovered, applied uint64, conf *raftpb.ConfSt
 		return err
 	}
 	l.mem = mem
+	mem.applied = l.appliedLocked
 	l.rn, err = raft.NewRawNode(l.raftConfig(applied))
 	if err != nil {
 		return fmt.Errorf("raftlog: %w", err)
@@ -202,7 +217,7 @@ func (l *Log) startRaft(rec *disk.Recovered, applied uint64, conf *raftpb.ConfSt
 	l.snapshotIndex = rec.Snapshot.GetIndex()
 	l.term.Store(rec.HardState.GetTerm())
 	l.committed.Store(max(rec.HardState.GetCommit(), applied))
-	l.retained = append(l.retained, mark{index: applied})
+	l.retainFrom(applied)
 	l.setConfLocked(mem.conf)
 	if fresh && l.opts.Start == StartNew {
 		if err := l.rn.Bootstrap(l.opts.Peers); err != nil {
@@ -217,6 +232,16 @@ func (l *Log) startRaft(rec *disk.Recovered, applied uint64, conf *raftpb.ConfSt
 		zap.Uint64("commit-index", l.committed.Load()),
 		zap.Int("entries", len(rec.Entries)))
 	return nil
+}
+
+// appliedLocked returns what raft takes for the snapshot that it can send. It is called by raft.
+func (l *Log) appliedLocked() *raftpb.SnapshotMetadata {
+	index := l.applied.Load()
+	term, err := l.mem.Term(index)
+	if err != nil || l.opts.Transport == nil {
+		return nil
+	}
+	return &raftpb.SnapshotMetadata{Index: new(index), Term: new(term), ConfState: l.conf}
 }
 
 // Bounds of raft's messages to peers, as etcd has them, so that neither side overruns the other.
@@ -240,6 +265,7 @@ func (l *Log) raftConfig(applied uint64) *raft.Config {
 		MaxInflightMsgs:           maxInflightMessages,
 		CheckQuorum:               true,
 		PreVote:                   !l.opts.DisablePreVote,
+		StepDownOnRemoval:         true,
 		Logger:                    newRaftLogger(l.opts.Logger),
 	}
 }
@@ -258,8 +284,13 @@ func (l *Log) die(err error) {
 	l.dead = true
 	l.localReads.Store(false)
 	l.reads.finishAllLocked(ErrStopped)
+	installing := l.installing
+	l.installing, l.offered = false, nil
 	close(l.done)
 	l.mu.Unlock()
+	if installing {
+		l.abandonInstall()
+	}
 	l.cancel()
 	l.props.abandon(ErrStopped)
 }

@@ -4,10 +4,13 @@
 package raftlog
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 
@@ -30,6 +33,14 @@ type machine struct {
 	refuse   error         // of conf changes
 	gate     chan struct{} // if set, Apply takes one from it each time
 	persists int
+
+	term         uint64 // of index
+	received     map[uint64][]byte
+	openFault    error
+	restoreFault error
+	restoreGate  chan struct{} // if set, Restore takes one from it
+	opened       int           // snapshots
+	restores     int
 }
 
 type machineState struct {
@@ -40,7 +51,7 @@ type machineState struct {
 }
 
 func newMachine() *machine {
-	return &machine{values: make(map[uint64]string), durable: &machineState{}}
+	return &machine{values: make(map[uint64]string), durable: &machineState{}, received: make(map[uint64][]byte)}
 }
 
 // reopened returns the machine as it is after a crash.
@@ -54,6 +65,7 @@ func (m *machine) reopened() *machine {
 		r.values[id] = v
 	}
 	r.order = append(r.order, m.durable.order...)
+	r.received = m.received
 	return r
 }
 
@@ -73,7 +85,7 @@ func (m *machine) Apply(entries []Entry) []Result {
 	m.calls++
 	var results []Result
 	for _, e := range entries {
-		m.advance(e.Index)
+		m.advance(e.Index, e.Term)
 		id, value := binary.BigEndian.Uint64(e.Data), string(e.Data[8:])
 		if _, twice := m.values[id]; twice {
 			panic(fmt.Sprintf("proposal %d applied twice", id))
@@ -85,17 +97,17 @@ func (m *machine) Apply(entries []Entry) []Result {
 	return results
 }
 
-func (m *machine) advance(index uint64) {
+func (m *machine) advance(index, term uint64) {
 	if index != m.index+1 {
 		panic(fmt.Sprintf("entry %d applied after %d", index, m.index))
 	}
-	m.index = index
+	m.index, m.term = index, term
 }
 
 func (m *machine) ApplyEmpty(index, term uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.advance(index)
+	m.advance(index, term)
 }
 
 func (m *machine) CheckConfChange(ConfChange) error { return m.refuse }
@@ -103,7 +115,7 @@ func (m *machine) CheckConfChange(ConfChange) error { return m.refuse }
 func (m *machine) ApplyConfChange(change ConfChange, conf *raftpb.ConfState) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.advance(change.Index)
+	m.advance(change.Index, change.Term)
 	m.conf = proto.Clone(conf).(*raftpb.ConfState)
 	m.changes = append(m.changes, change)
 	return nil
@@ -116,13 +128,17 @@ func (m *machine) Persist(context.Context) (uint64, error) {
 	if m.lag > 0 {
 		return m.durable.index, errors.New("the machine's disk is slow")
 	}
+	m.durable = m.stateLocked()
+	return m.durable.index, nil
+}
+
+func (m *machine) stateLocked() *machineState {
 	s := &machineState{index: m.index, conf: m.conf, values: make(map[uint64]string)}
 	for id, v := range m.values {
 		s.values[id] = v
 	}
 	s.order = append(s.order, m.order...)
-	m.durable = s
-	return s.index, nil
+	return s
 }
 
 func (m *machine) SnapshotData() ([]byte, error) { return []byte(`{"members":"here"}`), nil }
@@ -142,10 +158,92 @@ func (m *machine) has(t *testing.T, values map[uint64]string) {
 	}
 }
 
-func (m *machine) OpenSnapshot(context.Context, uint64) (*StateSnapshot, error) {
-	return nil, errors.New("not supported yet")
+// content is the machine's state as bytes.
+type content struct {
+	Index  uint64
+	Conf   []byte
+	Values map[uint64]string
+	Order  []uint64
 }
 
-func (m *machine) Restore(context.Context, *raftpb.Snapshot) error {
-	return errors.New("not supported yet")
+func (m *machine) OpenSnapshot(_ context.Context, atLeast uint64) (*StateSnapshot, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.openFault != nil {
+		return nil, m.openFault
+	}
+	conf, err := proto.Marshal(m.conf)
+	if err != nil {
+		return nil, err
+	}
+	body, err := json.Marshal(content{m.index, conf, m.values, m.order})
+	if err != nil {
+		return nil, err
+	}
+	m.opened++
+	return &StateSnapshot{
+		Snapshot: &raftpb.Snapshot{
+			Data: []byte(`{"members":"here"}`),
+			Metadata: &raftpb.SnapshotMetadata{
+				Index: new(m.index), Term: new(m.term), ConfState: proto.Clone(m.conf).(*raftpb.ConfState),
+			},
+		},
+		Size: int64(len(body)),
+		Body: io.NopCloser(bytes.NewReader(body)),
+	}, nil
+}
+
+// receive keeps the content of a snapshot, as a file would.
+func (m *machine) receive(index uint64, body []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.received[index] = body
+}
+
+func (m *machine) Restore(_ context.Context, s *raftpb.Snapshot) error {
+	if m.restoreGate != nil {
+		<-m.restoreGate
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.restoreFault != nil {
+		return m.restoreFault
+	}
+	return m.restoreLocked(s.GetMetadata().GetIndex(), s.GetMetadata().GetTerm())
+}
+
+func (m *machine) restoreLocked(index, term uint64) error {
+	body, ok := m.received[index]
+	if !ok {
+		return fmt.Errorf("no content of entry %d was received", index)
+	}
+	var c content
+	if err := json.Unmarshal(body, &c); err != nil {
+		return err
+	}
+	conf := new(raftpb.ConfState)
+	if err := proto.Unmarshal(c.Conf, conf); err != nil {
+		return err
+	}
+	if c.Index != index || index < m.index {
+		return fmt.Errorf("content of entry %d received as that of %d, at %d", c.Index, index, m.index)
+	}
+	delete(m.received, index)
+	m.index, m.term, m.conf, m.values, m.order = index, term, conf, c.Values, c.Order
+	m.durable = m.stateLocked()
+	m.restores++
+	return nil
+}
+
+// finishRestore does what Restore did not get to before a crash: the log's newest snapshot is index.
+func (m *machine) finishRestore(t *testing.T, index uint64) {
+	t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.received[index] == nil {
+		return
+	}
+	if err := m.restoreLocked(index, 0); err != nil {
+		t.Error(err)
+	}
 }

@@ -67,7 +67,7 @@ func (m *Manual) ProposeConfChange(cc *raftpb.ConfChange) <-chan Outcome {
 func (m *Manual) enqueue(id uint64, entry *raftpb.Entry, err error) <-chan Outcome {
 	w := &waiter{c: make(chan Outcome, 1)}
 	if err == nil {
-		err = m.l.enqueue(id, entry, w)
+		err = m.l.enqueue(proposal{id: id, entry: entry}, w)
 	}
 	if err != nil {
 		w.c <- Outcome{Err: m.l.proposalFailed(err)}
@@ -114,7 +114,7 @@ func (m *Manual) BeginSave() bool {
 		return false
 	}
 	if err == nil {
-		err = m.l.storage.Save(m.batch.state, m.batch.entries)
+		err = m.l.store(&m.batch)
 	}
 	m.failed = err
 	switch {
@@ -144,31 +144,13 @@ func (m *Manual) FinishSave() {
 	m.l.finish(b)
 }
 
-// Apply applies what is committed, as one batch. It returns false if there is nothing.
-func (m *Manual) Apply() bool {
-	next := m.l.unapplied
-	if m.l.unapplied = nil; len(next) == 0 {
-		next = m.l.stepApplied(nil)
-	}
-	if len(next) == 0 {
-		return false
-	}
-	m.l.apply(next)
-	m.l.unapplied = m.l.stepApplied(next)
-	return true
-}
+// Apply applies what is committed, as one batch, or restores a snapshot that is saved. It returns false if there is
+// neither.
+func (m *Manual) Apply() bool { return m.l.applyNow() }
 
 // Background does one job of those that a Log does beside everything else, as making snapshots and opening them
 // to be sent, in the order in which they came up. It returns false if there is none.
-func (m *Manual) Background() bool {
-	if len(m.l.jobs) == 0 {
-		return false
-	}
-	job := m.l.jobs[0]
-	m.l.jobs = m.l.jobs[1:]
-	job()
-	return true
-}
+func (m *Manual) Background() bool { return m.l.runJob() }
 
 // Crash ends the log as a crash of the process does: nothing is saved or closed. Whoever waits is sent ErrStopped.
 func (m *Manual) Crash() {
@@ -183,4 +165,50 @@ func (l *Log) background(job func()) {
 		return
 	}
 	l.goroutines.Go(job)
+}
+
+func (l *Log) runJob() bool {
+	if len(l.jobs) == 0 {
+		return false
+	}
+	job := l.jobs[0]
+	l.jobs = l.jobs[1:]
+	job()
+	return true
+}
+
+// applyNow is Manual.Apply.
+func (l *Log) applyNow() bool {
+	if l.restoring != nil {
+		l.unapplied = l.stepApplied(l.restore())
+		return true
+	}
+	next := l.unapplied
+	if l.unapplied = nil; len(next) == 0 {
+		next = l.stepApplied(nil)
+	}
+	if len(next) == 0 {
+		return false
+	}
+	l.apply(next)
+	l.unapplied = l.stepApplied(next)
+	return true
+}
+
+// stepSnapshotNow applies all there is and gives raft the offer. What makes a snapshot at the moment is done first.
+func (l *Log) stepSnapshotNow(o *offer) error {
+	for {
+		for l.applyNow() {
+		}
+		l.takeOffered()
+		select {
+		case err := <-o.done:
+			return err
+		default:
+		}
+		if !l.runJob() {
+			l.withdraw(o)
+			return ErrStateTransfer // one before it is not restored yet
+		}
+	}
 }

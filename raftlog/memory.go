@@ -16,7 +16,8 @@ import (
 // memoryLog is the part of the log that raft reads: what is not applied, and a bounded tail of what is.
 type memoryLog struct {
 	*raft.MemoryStorage
-	conf *raftpb.ConfState // in force at the state machine's applied index when the log was opened
+	conf    *raftpb.ConfState // in force at the state machine's applied index when the log was opened
+	applied func() *raftpb.SnapshotMetadata
 }
 
 // InitialState differs from MemoryStorage's in the configuration: raft starts at the state machine's applied
@@ -26,9 +27,19 @@ func (m *memoryLog) InitialState() (*raftpb.HardState, *raftpb.ConfState, error)
 	return state, m.conf, err
 }
 
-// Snapshot tells raft that there is none to send: the state machine's content cannot be sent by messages.
+// Snapshot tells raft from where a follower can go on that is sent the state machine's content. The content, and
+// what exactly it is, comes later, see queueSnapshotLocked.
 func (m *memoryLog) Snapshot() (*raftpb.Snapshot, error) {
-	return nil, raft.ErrSnapshotTemporarilyUnavailable
+	at := m.applied()
+	if at.GetIndex() == 0 {
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	return &raftpb.Snapshot{Metadata: at}, nil
+}
+
+// begin empties the log, which goes on after a received snapshot.
+func (m *memoryLog) begin(s *raftpb.Snapshot) error {
+	return m.ApplySnapshot(&raftpb.Snapshot{Metadata: s.GetMetadata()})
 }
 
 // newMemoryLog fills the log with what was on disk, to go on after the state machine's applied entry.
@@ -88,10 +99,11 @@ func (l *Log) retain(entries int, bytes uint64) {
 	if l.droppable < compactEvery && l.retainedBytes <= l.opts.SnapshotCatchUpBytes {
 		return
 	}
+	pin, pinned := l.pinned()
 	drop, n := uint64(0), 0
 	for n < len(l.retained)-1 {
 		m := l.retained[n]
-		if index-m.index < l.opts.SnapshotCatchUpEntries && l.retainedBytes <= l.opts.SnapshotCatchUpBytes {
+		if l.keeps(index-m.index, pinned && m.index > pin) {
 			break
 		}
 		drop = m.index
@@ -106,4 +118,19 @@ func (l *Log) retain(entries int, bytes uint64) {
 	if err := l.mem.Compact(drop); err != nil && !errors.Is(err, raft.ErrCompacted) {
 		l.die(fmt.Errorf("raftlog: drop entries up to %d from memory: %w", drop, err))
 	}
+}
+
+// keeps says whether a batch stays in memory that is so many entries behind. wanted: the receiver of a snapshot
+// will need it.
+func (l *Log) keeps(behind uint64, wanted bool) bool {
+	if wanted && behind < l.opts.SnapshotSendEntries && l.retainedBytes <= l.opts.SnapshotSendBytes {
+		return true
+	}
+	return behind < l.opts.SnapshotCatchUpEntries && l.retainedBytes <= l.opts.SnapshotCatchUpBytes
+}
+
+// retainFrom notes that nothing up to index, which is applied, is in memory.
+func (l *Log) retainFrom(index uint64) {
+	l.retained = append(l.retained[:0], mark{index: index})
+	l.retainedBytes, l.droppable = 0, 0
 }

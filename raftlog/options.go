@@ -74,6 +74,14 @@ type Options struct {
 	SnapshotCatchUpEntries uint64
 	// SnapshotCatchUpBytes bounds the payload of those entries, in bytes. Default 64 MiB.
 	SnapshotCatchUpBytes uint64
+	// SnapshotSends is the number of snapshots of the state that are sent at once, to different members.
+	// Default 2.
+	SnapshotSends int
+	// SnapshotSendEntries and SnapshotSendBytes bound the entries held in memory beyond those of
+	// SnapshotCatchUp while a snapshot is on its way, for its receiver to go on by; beyond it the receiver
+	// needs another one. Defaults 500,000 and 512 MiB.
+	SnapshotSendEntries uint64
+	SnapshotSendBytes   uint64
 	// MaxSnapshots is the number of .snap files kept. Default 5.
 	MaxSnapshots int
 	// MaxWALs is the number of WAL segments kept; those still needed are kept beyond it. Default 5.
@@ -166,6 +174,9 @@ func (o *Options) fill() {
 	setDefault(&o.SnapshotBytes, 256<<20)
 	setDefault(&o.SnapshotCatchUpEntries, 5_000)
 	setDefault(&o.SnapshotCatchUpBytes, 64<<20)
+	setDefault(&o.SnapshotSends, 2)
+	setDefault(&o.SnapshotSendEntries, 500_000)
+	setDefault(&o.SnapshotSendBytes, 512<<20)
 	setDefault(&o.MaxSnapshots, 5)
 	setDefault(&o.MaxWALs, 5)
 	setDefault(&o.MaxBatchEntries, 4_096)
@@ -197,6 +208,7 @@ func (o *Options) validate() error {
 	fault(o.Start != StartNew && o.Start != StartJoin, "Start %d is unknown", o.Start)
 	fault(o.TickInterval < 0 || o.TickInterval > maxTickInterval, "TickInterval %v is not within 0 and %v", o.TickInterval, maxTickInterval)
 	fault(o.ElectionTicks < 2, "ElectionTicks %d is below 2", o.ElectionTicks)
+	fault(o.SnapshotSends < 1, "SnapshotSends %d is below 1", o.SnapshotSends)
 	fault(o.MaxSnapshots < Unlimited, "MaxSnapshots %d is negative", o.MaxSnapshots)
 	fault(o.MaxWALs < Unlimited, "MaxWALs %d is negative", o.MaxWALs)
 	fault(o.MaxBatchEntries < 1, "MaxBatchEntries %d is below 1", o.MaxBatchEntries)

@@ -60,9 +60,16 @@ func (l *Log) snapshot(s *raftpb.Snapshot) {
 	}
 }
 
-// endSnapshot gives up the snapshotter's role. Whoever asked for it meanwhile will ask again after the next batch.
+// endSnapshot gives up the snapshotter's role. Whoever asked for it meanwhile will ask again after the next batch;
+// a snapshot from another member is looked at now.
 func (l *Log) endSnapshot() {
 	for !l.snapshotter.release() {
+	}
+	l.mu.Lock()
+	offered := l.offered != nil
+	l.mu.Unlock()
+	if offered {
+		l.wakeApplier()
 	}
 }
 

@@ -6,6 +6,7 @@ package raftlog
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -21,6 +22,15 @@ type batch struct {
 	messages []*raftpb.Message
 	entries  []*raftpb.Entry // of all messages, in order
 	bytes    int             // payload of entries
+	// snapshot is one from another member, nil in most batches. It comes before entries, and messages is the one
+	// that carries it.
+	snapshot *raftpb.Snapshot
+}
+
+// queuedAppend is one of raft's append messages, with the newest state of when it was queued.
+type queuedAppend struct {
+	message *raftpb.Message
+	state   *raftpb.HardState
 }
 
 func (b *batch) empty() bool { return len(b.messages) == 0 }
@@ -81,12 +91,11 @@ func (l *Log) collect(saved batch) batch {
 	l.mu.Lock()
 	if l.dead {
 		l.mu.Unlock()
+		l.abandon(saved)
 		return batch{}
 	}
 	l.stepSavedLocked(saved)
-	if l.leader.Load() == raft.None {
-		l.advanceLocked() // there may be a leader now
-	}
+	l.advanceLocked() // so that leader and term are raft's of now
 	l.stepProposalsLocked()
 	l.advanceLocked()
 	l.leaderAppeared = false
@@ -103,20 +112,31 @@ func (l *Log) collect(saved batch) batch {
 // finish tells raft that saved is durable and leaves what that commits to the caller.
 func (l *Log) finish(saved batch) {
 	l.mu.Lock()
-	if !l.dead {
-		l.stepSavedLocked(saved)
-		l.advanceLocked()
+	if l.dead {
+		l.mu.Unlock()
+		l.abandon(saved)
+		return
 	}
+	l.stepSavedLocked(saved)
+	l.advanceLocked()
 	l.mu.Unlock()
 	l.sendOutbound()
 }
 
-// stepProposalsLocked gives raft the waiting proposals, as one message. Without a leader they go on waiting.
+// abandon forgets a batch of a log that has died, and lets go of the roles that an installation had.
+func (l *Log) abandon(b batch) {
+	if b.snapshot != nil {
+		l.abandonInstall()
+	}
+}
+
+// stepProposalsLocked gives raft the waiting proposals, as one message. Without a leader they go on waiting, and while
+// leadership is handed over: until the next tick at least.
 func (l *Log) stepProposalsLocked() {
-	if l.leader.Load() == raft.None {
+	if l.leader.Load() == raft.None || l.refused {
 		return
 	}
-	taken := l.props.take(l.opts.MaxBatchEntries, l.opts.MaxBatchBytes)
+	taken := l.ofThisTermLocked(l.props.take(l.opts.MaxBatchEntries, l.opts.MaxBatchBytes, l.term.Load()))
 	if len(taken) == 0 {
 		return
 	}
@@ -127,7 +147,9 @@ func (l *Log) stepProposalsLocked() {
 	m := &raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(l.identity.MemberID), Entries: entries}
 	err := l.rn.Step(m)
 	if errors.Is(err, raft.ErrProposalDropped) {
-		err = ErrProposalDropped
+		l.refused = true
+		l.props.putBack(taken)
+		taken = taken[:0]
 	}
 	for i, p := range taken {
 		switch {
@@ -141,28 +163,74 @@ func (l *Log) stepProposalsLocked() {
 	l.props.giveBack(taken)
 }
 
-// stepSavedLocked delivers the responses of b's messages: to raft here, and to other members.
+// ofThisTermLocked leaves out the proposals that may not enter the log by this member now.
+func (l *Log) ofThisTermLocked(taken []proposal) []proposal {
+	return slices.DeleteFunc(taken, func(p proposal) bool {
+		if p.only == 0 || l.leads.Load() && l.term.Load() == p.only {
+			return false
+		}
+		l.props.fail(p.id, ErrNotLeader)
+		return true
+	})
+}
+
+// stepSavedLocked delivers the responses of b's messages: to raft here, and to other members. Those of a snapshot
+// have to wait until the state machine is restored from it.
 func (l *Log) stepSavedLocked(b batch) {
 	l.saving = 0
+	if b.snapshot != nil {
+		l.restoreLater(b)
+		return
+	}
 	for _, m := range b.messages {
-		for _, r := range m.GetResponses() {
-			if r.GetTo() == l.identity.MemberID {
-				l.stepLocalLocked(r)
-			} else {
-				l.queueOutboundLocked(r)
-			}
+		l.stepResponsesLocked(m)
+	}
+}
+
+func (l *Log) stepResponsesLocked(m *raftpb.Message) {
+	for _, r := range m.GetResponses() {
+		if r.GetTo() == l.identity.MemberID {
+			l.stepLocalLocked(r)
+		} else {
+			l.queueOutboundLocked(r)
 		}
 	}
 }
 
-// takeAppendsLocked makes one batch of all append messages that wait.
+// takeAppendsLocked makes one batch of all append messages that wait, or, if one of them carries a snapshot, of those
+// before it or of that one.
 func (l *Log) takeAppendsLocked() batch {
 	if len(l.appends) == 0 {
 		return batch{}
 	}
-	b := batch{messages: l.appends, state: l.held}
-	l.appends, l.held = nil, nil
-	l.saving = len(b.messages)
+	n := slices.IndexFunc(l.appends, func(q queuedAppend) bool { return q.message.Snapshot != nil })
+	var b batch
+	switch {
+	case n < 0:
+		n = len(l.appends)
+	case n == 0:
+		n, b.snapshot = 1, l.appends[0].message.GetSnapshot()
+		l.installing = false // the writer sees to it from here on
+	}
+	b.messages = make([]*raftpb.Message, n)
+	for i, q := range l.appends[:n] {
+		b.messages[i] = q.message
+	}
+	if n == len(l.appends) {
+		b.state, l.held = l.held, nil
+		clear(l.appends)
+		l.appends = l.appends[:0]
+	} else {
+		// The newest state may have committed what comes in a later batch only.
+		b.state, l.appends = l.appends[n-1].state, l.appends[n:]
+	}
+	l.saving = n
+	b.gather()
+	return b
+}
+
+// gather lists the entries of b's messages.
+func (b *batch) gather() {
 	for _, m := range b.messages {
 		if b.entries == nil {
 			b.entries = m.GetEntries()
@@ -173,13 +241,12 @@ func (l *Log) takeAppendsLocked() batch {
 	for _, e := range b.entries {
 		b.bytes += len(e.GetData())
 	}
-	return b
 }
 
 // save makes b durable, in the log and for raft to read. On an error it is not; see retry.
 func (l *Log) save(b *batch) error {
 	start := l.opts.Clock.Now()
-	if err := l.storage.Save(b.state, b.entries); err != nil {
+	if err := l.store(b); err != nil {
 		return err
 	}
 	if err := l.remember(b); err != nil {
@@ -191,8 +258,27 @@ func (l *Log) save(b *batch) error {
 	return nil
 }
 
+// store makes b durable.
+func (l *Log) store(b *batch) error {
+	if b.snapshot == nil {
+		return l.storage.Save(b.state, b.entries)
+	}
+	index := b.snapshot.GetMetadata().GetIndex()
+	// What the state commits beyond the snapshot is not saved yet.
+	state := &raftpb.HardState{Term: b.state.Term, Vote: b.state.Vote, Commit: new(min(index, b.state.GetCommit()))}
+	if err := l.storage.SaveReceived(b.snapshot, state); err != nil || len(b.entries) == 0 {
+		return err
+	}
+	return l.storage.Save(b.state, b.entries)
+}
+
 // remember lets raft read what was saved.
 func (l *Log) remember(b *batch) error {
+	if b.snapshot != nil {
+		if err := l.mem.begin(b.snapshot); err != nil {
+			return fmt.Errorf("begin the log after snapshot %d: %w", b.snapshot.GetMetadata().GetIndex(), err)
+		}
+	}
 	for _, m := range b.messages {
 		// Per message: a later one may replace entries of an earlier one.
 		if err := l.mem.Append(m.GetEntries()); err != nil {
@@ -216,6 +302,7 @@ func (l *Log) retry(b batch, err error) batch {
 	for delay := minRetryDelay; err != nil; delay = min(2*delay, maxRetryDelay) {
 		if !errors.Is(err, disk.ErrNotSaved) {
 			l.die(fmt.Errorf("save the log: %w", err))
+			l.abandon(b)
 			return batch{}
 		}
 		if delay == minRetryDelay {
@@ -223,6 +310,7 @@ func (l *Log) retry(b batch, err error) batch {
 			l.diskFailing(err)
 		}
 		if !l.sleep(delay) {
+			l.abandon(b)
 			return batch{}
 		}
 		if err = l.storage.Reopen(); err == nil {

@@ -65,8 +65,9 @@ func parseRecord(b []byte) (record, error) {
 // entryHead is what an entry says of itself. Terms and indexes of entries begin at 1.
 type entryHead struct{ kind, term, index uint64 }
 
-// parseEntryHead reads an encoded raftpb.Entry but for its data. It fails if that isn't one that raft makes:
-// of the kinds, only the change that leaves a joint configuration may lack data as a normal entry may.
+// parseEntryHead reads an encoded raftpb.Entry but for its data. It fails if that isn't one that is in a log of
+// etcd's: only a normal entry may lack data. (raft's change that leaves a joint configuration does, but there are
+// none of those; a state with its type damaged looks like one.)
 func parseEntryHead(b []byte) (entryHead, bool) {
 	var e entryHead
 	var hasData bool
@@ -85,8 +86,8 @@ func parseEntryHead(b []byte) (entryHead, bool) {
 		}
 		return true
 	})
-	const confChange, confChangeV2 = 1, 2
-	return e, ok && e.term > 0 && e.index > 0 && e.kind <= confChangeV2 && (hasData || e.kind != confChange)
+	const normal, confChangeV2 = 0, 2
+	return e, ok && e.term > 0 && e.index > 0 && e.kind <= confChangeV2 && (hasData || e.kind == normal)
 }
 
 // stateHead is a raftpb.HardState.

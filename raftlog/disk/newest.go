@@ -5,33 +5,26 @@ package disk
 
 import (
 	"errors"
+	"math"
 	"os"
-
-	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
 )
 
 // NewestSnapshot returns the index of the newest snapshot that the log in walDir records and has committed; false
-// if there is none, or no log. It changes nothing and may be called before Open, by whoever holds the directory.
-// A torn end of the log is passed over as Open would cut it off.
-func NewestSnapshot(walDir, snapDir string) (index uint64, ok bool, err error) {
+// if there is none, or no log. If that snapshot came from another member, a crash may have come before the state
+// machine was restored from it; that must be finished before Open. It changes nothing and is called by whoever
+// holds the directory, before Open. A torn end is passed over as Open would cut it off. Errors: *CorruptError and
+// those of reading.
+func NewestSnapshot(walDir string) (index uint64, ok bool, err error) {
 	all, err := segments(walDir)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || err == nil && len(all) == 0 {
 		return 0, false, nil
 	}
 	if err != nil {
 		return 0, false, err
 	}
-	var newest *walpb.Snapshot
-	var next *segmentScan
-	for i := len(all) - 1; i >= 0; i-- {
-		s, _, err := checkSegment(all[i].path, next)
-		if err != nil {
-			return 0, false, err
-		}
-		if newest = newestSnapshot(s.snapshots, ^uint64(0)); newest != nil {
-			return newest.GetIndex(), newest.GetIndex() > 0, nil
-		}
-		next = s
+	s, err := scan(all, math.MaxUint64)
+	if err != nil {
+		return 0, false, err
 	}
-	return 0, false, nil
+	return s.start.GetIndex(), s.start.GetIndex() > 0, nil
 }

@@ -8,6 +8,9 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+
+	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // Reopen drops what a failed Save left behind and makes Save possible again. What was saved before must all be
@@ -23,7 +26,7 @@ func (w *WAL) Reopen() error {
 	if err := w.cutUnsaved(); err != nil {
 		return w.writeFailed(err)
 	}
-	rec, err := w.openAt(w.saved.start)
+	rec, err := w.reopen()
 	if err != nil {
 		return w.writeFailed(err)
 	}
@@ -33,6 +36,20 @@ func (w *WAL) Reopen() error {
 	w.notePosition(rec)
 	w.broken = false
 	return nil
+}
+
+// reopen opens the log where it was opened, or began anew, before.
+func (w *WAL) reopen() (*Recovered, error) {
+	all, err := segments(w.opts.WALDir)
+	if err != nil {
+		return nil, err
+	}
+	s, err := scan(all, w.saved.start.GetIndex())
+	if err != nil {
+		return nil, err
+	}
+	s.start = w.saved.start
+	return w.openAt(s)
 }
 
 // cutUnsaved cuts the last segment off after what was saved. The rest may have been written in part, and may be
@@ -87,6 +104,11 @@ func (p *position) endIn(b []byte) int64 {
 		case recordState:
 			s, ok := parseState(r.data)
 			stateFits = ok && s.term == p.state.GetTerm() && s.vote == p.state.GetVote()
+		case recordSnapshot:
+			var s walpb.Snapshot
+			if proto.Unmarshal(r.data, &s) == nil && s.GetIndex() == p.index && s.GetTerm() == p.term {
+				entriesFit = true
+			}
 		}
 		if r.kind != recordCRC {
 			if crc = crc32.Update(crc, castagnoli, r.data); crc != r.crc {

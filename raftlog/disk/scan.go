@@ -112,8 +112,9 @@ func decodeIdentity(metadata []byte) (Identity, error) {
 // segmentScan is what one segment holds.
 type segmentScan struct {
 	begin, end uint32 // running checksum before and after
-	snapshots  []*walpb.Snapshot
-	last       entryHead // the last entry's; index 0 if there is none
+	events     []recorded
+	commit     uint64    // of the last state
+	last       entryHead // the last entry's, or the newer snapshot's; index 0 if there is none
 	records    int
 	good       int64 // bytes that are whole and right
 	fault      error // what is wrong with the record at good; nil: the segment ends there
@@ -162,7 +163,10 @@ func (s *segmentScan) note(r record) error {
 		if err := proto.Unmarshal(r.data, snapshot); err != nil {
 			return fmt.Errorf("snapshot record: %w", err)
 		}
-		s.snapshots = append(s.snapshots, snapshot)
+		s.events = append(s.events, recorded{snapshot: snapshot})
+		if index := snapshot.GetIndex(); index > s.last.index {
+			s.last = entryHead{term: snapshot.GetTerm(), index: index}
+		}
 	case recordState:
 		state, ok := parseState(r.data)
 		if !ok {
@@ -172,7 +176,7 @@ func (s *segmentScan) note(r record) error {
 			s.good = s.newestAt
 			return fmt.Errorf("entry of term %d before term %d ended", s.newest, state.term)
 		}
-		s.newest = 0
+		s.newest, s.commit = 0, state.commit
 	case recordEntry:
 		e, ok := parseEntryHead(r.data)
 		if !ok {
@@ -185,8 +189,20 @@ func (s *segmentScan) note(r record) error {
 			s.newest, s.newestAt = e.term, s.good
 		}
 		s.last = e
+		s.noteEntry(e)
 	}
 	return nil
+}
+
+// noteEntry adds an entry to those recorded.
+func (s *segmentScan) noteEntry(e entryHead) {
+	if n := len(s.events); n > 0 {
+		if run := &s.events[n-1]; run.snapshot == nil && run.term == e.term && run.last+1 == e.index {
+			run.last = e.index
+			return
+		}
+	}
+	s.events = append(s.events, recorded{first: e.index, last: e.index, term: e.term})
 }
 
 // tear is a torn end: the rest of the file after off was never written whole.
@@ -200,6 +216,8 @@ type tear struct {
 // scanned is where to open a log.
 type scanned struct {
 	start *walpb.Snapshot
+	// empty says that there are no entries after start, whatever the segments hold.
+	empty bool
 	tear  *tear
 }
 
@@ -208,7 +226,7 @@ type scanned struct {
 func scan(all []segment, applied uint64) (*scanned, error) {
 	result := new(scanned)
 	var next *segmentScan
-	var snapshots []*walpb.Snapshot
+	var held history
 	var first uint64
 	for i := len(all) - 1; i >= 0; i-- {
 		if i+1 < len(all) && all[i+1].seq != all[i].seq+1 {
@@ -221,13 +239,16 @@ func scan(all []segment, applied uint64) (*scanned, error) {
 		if next == nil {
 			result.tear = tear
 		}
-		first = all[i].index
-		snapshots = append(s.snapshots, snapshots...)
-		result.start = newestSnapshot(snapshots, applied)
-		if result.start != nil && first <= result.start.GetIndex() {
+		first, next = all[i].index, s
+		held.prepend(s)
+		start, gap := held.start(applied)
+		if gap >= first && gap > 0 {
+			return nil, &GapError{Applied: applied, First: gap + 1}
+		}
+		if start != nil && first <= start.snapshot.GetIndex() {
+			result.start, result.empty = start.snapshot, start.received && start.bare
 			return result, nil
 		}
-		next = s
 	}
 	return nil, &GapError{Applied: applied, First: first}
 }
@@ -266,16 +287,6 @@ func mapFile(path string) (b []byte, unmap func() error, err error) {
 		return nil, func() error { return nil }, nil
 	}
 	return b, func() error { return syscall.Munmap(b) }, nil
-}
-
-// newestSnapshot returns the newest snapshot up to an index, nil if there is none.
-func newestSnapshot(snapshots []*walpb.Snapshot, upTo uint64) *walpb.Snapshot {
-	for i := len(snapshots) - 1; i >= 0; i-- {
-		if snapshots[i].GetIndex() <= upTo {
-			return snapshots[i]
-		}
-	}
-	return nil
 }
 
 // checkWhole checks a segment that others follow: it was synced before the next one began.

@@ -53,7 +53,7 @@ type WAL struct {
 type position struct {
 	identity    Identity
 	start       *walpb.Snapshot // where the log was opened; entries before it are not looked at
-	index, term uint64          // of the last entry
+	index, term uint64          // of the last entry, or of the snapshot that the log begins after
 	state       *raftpb.HardState
 }
 
@@ -90,7 +90,7 @@ func (w *WAL) Open(id Identity, applied uint64) (*Recovered, error) {
 	if err != nil {
 		return nil, err
 	}
-	rec, err := w.openAt(s.start)
+	rec, err := w.openAt(s)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +165,8 @@ func (w *WAL) create(id Identity) (*Recovered, error) {
 }
 
 // openAt opens the segments from start on for writing and reads them.
-func (w *WAL) openAt(start *walpb.Snapshot) (*Recovered, error) {
+func (w *WAL) openAt(s *scanned) (*Recovered, error) {
+	start := s.start
 	opened, err := wal.Open(w.log, w.opts.WALDir, start)
 	if err != nil {
 		return nil, w.openError(err)
@@ -182,6 +183,9 @@ func (w *WAL) openAt(start *walpb.Snapshot) (*Recovered, error) {
 		return nil, errors.Join(fmt.Errorf("write-ahead log %s: %w", w.opts.WALDir, err), opened.Close())
 	}
 	w.wal = opened
+	if s.empty {
+		entries = nil
+	}
 	return &Recovered{
 		Identity: id,
 		Snapshot: &raftpb.SnapshotMetadata{
@@ -257,7 +261,10 @@ func (w *WAL) SaveSnapshot(s *raftpb.Snapshot) error {
 	if err := w.recordSnapshot(s.GetMetadata()); err != nil {
 		return err
 	}
-	return w.purge()
+	return errors.Join(
+		purge(w.log, w.opts.WALDir, ".wal", w.opts.MaxWALs),
+		purge(w.log, w.opts.SnapDir, ".snap", w.opts.MaxSnapshots),
+	)
 }
 
 func (w *WAL) recordSnapshot(m *raftpb.SnapshotMetadata) error {
@@ -314,14 +321,7 @@ func (w *WAL) SaveReceived(s *raftpb.Snapshot, state *raftpb.HardState) error {
 	if err := w.wal.ReleaseLockTo(m.GetIndex()); err != nil {
 		return fmt.Errorf("write-ahead log: release segments: %w", err)
 	}
-	return w.purge()
-}
-
-func (w *WAL) purge() error {
-	return errors.Join(
-		purge(w.log, w.opts.WALDir, ".wal", w.opts.MaxWALs),
-		purge(w.log, w.opts.SnapDir, ".snap", w.opts.MaxSnapshots),
-	)
+	return nil
 }
 
 // FreeBytes returns the space that the log's file system has for this process.
