@@ -22,6 +22,9 @@ type Log interface {
 	// Propose returns the result of applying the entry, whose id the state
 	// machine finds in it.
 	Propose(ctx context.Context, id uint64, data []byte) (any, error)
+	// ProposeInTerm is Propose for what this member may ask for only while it leads
+	// in a term.
+	ProposeInTerm(ctx context.Context, term, id uint64, data []byte) (any, error)
 	// ReadIndex returns when a read of the local store is linearizable.
 	ReadIndex(ctx context.Context) error
 	Status() raftlog.Status
@@ -97,8 +100,13 @@ type proposal interface {
 // propose puts a request into the log and returns what applying it gave: the
 // store's response or its error.
 func (c *core) propose(ctx context.Context, kind wire.Kind, r proposal) (sqlstore.Outcome, error) {
+	return c.proposeTimed(ctx, 0, kind, r)
+}
+
+// proposeTimed is propose, in one term only unless that is 0.
+func (c *core) proposeTimed(ctx context.Context, term uint64, kind wire.Kind, r proposal) (sqlstore.Outcome, error) {
 	start := c.opts.Clock.Now()
-	outcome, err := c.proposeOnce(ctx, r)
+	outcome, err := c.proposeOnce(ctx, term, r)
 	c.metrics.proposal(kind).observe(c.since(start), err)
 	if err != nil {
 		return sqlstore.Outcome{}, err
@@ -106,7 +114,7 @@ func (c *core) propose(ctx context.Context, kind wire.Kind, r proposal) (sqlstor
 	return *outcome, outcome.Err
 }
 
-func (c *core) proposeOnce(ctx context.Context, r proposal) (*sqlstore.Outcome, error) {
+func (c *core) proposeOnce(ctx context.Context, term uint64, r proposal) (*sqlstore.Outcome, error) {
 	id := c.ids.Next()
 	data := r.Entry(id)
 	if len(data) > c.opts.MaxRequestBytes {
@@ -114,7 +122,13 @@ func (c *core) proposeOnce(ctx context.Context, r proposal) (*sqlstore.Outcome, 
 	}
 	bounded, cancel := c.bounded(ctx)
 	defer cancel()
-	value, err := c.log.Propose(bounded, id, data)
+	var value any
+	var err error
+	if term == 0 {
+		value, err = c.log.Propose(bounded, id, data)
+	} else {
+		value, err = c.log.ProposeInTerm(bounded, term, id, data)
+	}
 	if err != nil {
 		return nil, c.proposalError(err)
 	}
@@ -145,12 +159,13 @@ func (c *core) proposeMessage(ctx context.Context, kind wire.Kind, request proto
 }
 
 // proposeInTerm is proposeMessage for what only the leader of a term may ask
-// for. Errors: errNotLeader, and nothing of it was proposed.
+// for. Errors: also raftlog.ErrNotLeader.
 func (c *core) proposeInTerm(ctx context.Context, term uint64, kind wire.Kind, request proto.Message) (sqlstore.Outcome, error) {
-	if c.log.Leader() != c.memberID || c.log.Term() != term {
-		return sqlstore.Outcome{}, errNotLeader
+	raw, err := proto.Marshal(request)
+	if err != nil {
+		return sqlstore.Outcome{}, err
 	}
-	return c.proposeMessage(ctx, kind, request)
+	return c.proposeTimed(ctx, term, kind, encoded{kind, raw})
 }
 
 // encoded is a proposal in the bytes of its message.

@@ -45,6 +45,7 @@ var grpcErrors = []struct{ err, grpc error }{
 	{raftlog.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests}, // etcd forgets the code on this one
 	{raftlog.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 	{raftlog.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+	{raftlog.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
 	{raftlog.ErrResultUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 	{raftlog.ErrConfChangePending, rpctypes.ErrGRPCUnhealthy},
 

@@ -91,7 +91,7 @@ func leaseRefusal(err error) (text string, status int) {
 		return leaseNotFoundText, http.StatusNotFound
 	case errors.Is(err, errTimeoutApplied):
 		return leaseTimeoutText, http.StatusRequestTimeout
-	case errors.Is(err, lessor.ErrNotPrimary), errors.Is(err, errNotLeader):
+	case wrongLeader(err):
 		return leaseNotPrimaryText, http.StatusInternalServerError
 	}
 	return err.Error(), http.StatusBadRequest

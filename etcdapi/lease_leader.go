@@ -6,12 +6,14 @@ package etcdapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"keelson.io/keelson/etcdapi/lessor"
+	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/sqlstore"
 	"keelson.io/keelson/sqlstore/wire"
 )
@@ -128,7 +130,17 @@ func (p leaseProposer) RevokeLease(ctx context.Context, id int64) error {
 	if errors.Is(err, sqlstore.ErrLeaseNotFound) {
 		return nil
 	}
+	for _, without := range revocationRefusals {
+		if errors.Is(err, without) {
+			return fmt.Errorf("%w: %w", lessor.ErrRefused, err)
+		}
+	}
 	return err
+}
+
+// revocationRefusals are the errors after which a revocation has no effect.
+var revocationRefusals = []error{
+	sqlstore.ErrCorrupt, raftlog.ErrNotLeader, raftlog.ErrTooManyRequests, raftlog.ErrNoSpace,
 }
 
 // CheckpointLeases implements lessor.Proposer.

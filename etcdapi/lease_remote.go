@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"keelson.io/keelson/etcdapi/lessor"
+	"keelson.io/keelson/raftlog"
 )
 
 // leaseRetryInterval is the wait before a question about a lease is asked again,
@@ -56,7 +57,7 @@ func (s *leaseService) byLeader(ctx context.Context, here func(context.Context) 
 
 // wrongLeader says that another member may answer, or this one a moment later.
 func wrongLeader(err error) bool {
-	return errors.Is(err, lessor.ErrNotPrimary) || errors.Is(err, errNotLeader)
+	return errors.Is(err, lessor.ErrNotPrimary) || errors.Is(err, errNotLeader) || errors.Is(err, raftlog.ErrNotLeader)
 }
 
 // askMember asks at a member's peer URLs until one answers.

@@ -21,6 +21,9 @@ var (
 	ErrNotFound = errors.New("lessor: lease not found")
 	// ErrNotPrimary says that this node is not the leader, whose clock counts.
 	ErrNotPrimary = errors.New("lessor: not primary")
+	// ErrRefused is for a Proposer: a revocation that is not in the log, or had no
+	// effect there.
+	ErrRefused = errors.New("lessor: revocation refused")
 )
 
 // Proposer puts the lessor's wishes into the log, in the term of one leadership:
@@ -29,7 +32,7 @@ type Proposer interface {
 	// ConfirmLeader returns nil when this node was still the leader after the call.
 	ConfirmLeader(ctx context.Context) error
 	// RevokeLease returns when the revocation is applied; a lease that is gone
-	// already is no error.
+	// already is no error. On any other error than ErrRefused it may be applied still.
 	RevokeLease(ctx context.Context, id int64) error
 	// CheckpointLeases returns when the remaining times are applied; they are in
 	// the order of the calls that do not overlap.

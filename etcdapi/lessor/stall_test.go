@@ -6,6 +6,7 @@ package lessor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -148,6 +149,18 @@ func TestLeaseThatWasNotProposedForRevocationIsRenewed(t *testing.T) {
 	f.pass(1500 * time.Millisecond)
 	if got := f.log.revocations(); len(got) != 0 {
 		t.Fatalf("revoked %v", got)
+	}
+}
+
+func TestRefusedRevocationLetsTheLeaseBeRenewed(t *testing.T) {
+	f := newFixture(t, Options{RetryInterval: time.Hour}, Lease{ID: 1, TTL: 2})
+	f.log.set(func(r *recorder) { r.fail = fmt.Errorf("corrupt cluster: %w", ErrRefused) })
+	f.Promote(f.log, 0)
+	f.pass(3 * time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if _, err := f.Renew(ctx, 1); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -4,6 +4,7 @@
 package lessor
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -171,6 +172,9 @@ func (le *Lessor) revoke(t *term, ids []int64) {
 			defer pending.Done()
 			defer func() { <-slots }()
 			err := t.proposer.RevokeLease(t.ctx, id)
+			if errors.Is(err, ErrRefused) {
+				le.spare(t, []int64{id})
+			}
 			switch {
 			case err == nil:
 				le.opts.Metrics.Expired.Inc()
