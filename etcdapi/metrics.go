@@ -23,6 +23,8 @@ type serverMetrics struct {
 	rangeRequest, readTxnRequest, rangeRead outcomes
 	proposals                               map[wire.Kind]outcomes
 	otherProposal                           outcomes
+	applies                                 map[wire.Kind]outcomes
+	otherApply                              outcomes
 }
 
 // proposedKinds are the requests that are proposed, with etcd's names of them.
@@ -46,6 +48,7 @@ func newServerMetrics(o *Options, memberID uint64) *serverMetrics {
 		}),
 		rpc:       newRPCMetrics(o.Registerer, o.Metrics),
 		proposals: make(map[wire.Kind]outcomes),
+		applies:   make(map[wire.Kind]outcomes),
 	}
 	m.rangeRead = outcomesOf(m.RangeDuration)
 	m.rangeRequest = outcomesOf(m.RequestDuration, "Range")
@@ -53,7 +56,9 @@ func newServerMetrics(o *Options, memberID uint64) *serverMetrics {
 	m.otherProposal = outcomesOf(m.RequestDuration, "Unknown")
 	for kind, name := range proposedKinds {
 		m.proposals[kind] = outcomesOf(m.RequestDuration, name)
+		m.applies[kind] = outcomesOf(m.ApplyDuration, "v3", name)
 	}
+	m.otherApply = outcomesOf(m.ApplyDuration, "v3", "Unknown")
 	return m
 }
 

@@ -10,7 +10,6 @@ import (
 	"github.com/coreos/go-semver/semver"
 	"go.etcd.io/etcd/api/v3/membershippb"
 	"go.etcd.io/etcd/api/v3/version"
-	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.uber.org/zap"
 
@@ -52,8 +51,6 @@ func (s *Server) publish() {
 		zap.String("local-member-id", fmt.Sprintf("%x", s.memberID)),
 		zap.String("cluster-id", fmt.Sprintf("%x", s.clusterID)),
 		zap.String("name", s.opts.Name), zap.Strings("client-urls", s.opts.ClientURLs))
-	// Tells etcd_network_known_peers.
-	clusterOf(s.store, s.opts.Logger).SetID(types.ID(s.memberID), types.ID(s.clusterID))
 	close(s.ready)
 }
 
@@ -80,6 +77,7 @@ func (s *Server) lead() {
 			s.updateClusterVersion()
 		}
 		s.showAlarms()
+		s.showMembers()
 		select {
 		case <-s.promoted:
 		case <-ticker.Chan():

@@ -129,8 +129,12 @@ func (m *StateMachine) Apply(entries []raftlog.Entry) []raftlog.Result {
 	for i := range outcomes {
 		results[i] = raftlog.Result{ID: outcomes[i].ID, Value: &outcomes[i]}
 	}
-	if took := m.opts.Clock.Now().Sub(start); took > m.opts.WarningApplyDuration {
-		if metrics := m.metrics.Load(); metrics != nil {
+	took, metrics := m.opts.Clock.Now().Sub(start), m.metrics.Load()
+	if metrics != nil {
+		metrics.observeApplied(entries, outcomes, took)
+	}
+	if took > m.opts.WarningApplyDuration {
+		if metrics != nil {
 			metrics.SlowApplies.Inc()
 		}
 		m.opts.Logger.Warn("apply request took too long",

@@ -53,6 +53,7 @@ type third struct {
 	peer   *httptest.Server
 	addr   string // of clients
 	inbox  chan *raftpb.Message
+	hashes *switched
 	logs   *observer.ObservedLogs
 	serve  chan error
 	dbPath string
@@ -63,7 +64,6 @@ type trioOptions struct {
 	checkpointInterval time.Duration
 	// clocks are the lessors' at the start, by name. Default: all now.
 	clocks map[string]time.Time
-	hashes map[string]hashStore // instead of a member's own, by name
 }
 
 // link is a member's way to the others.
@@ -157,7 +157,7 @@ func startTrio(t *testing.T, opts trioOptions) *trio {
 		m.id = identities[i].MemberID
 	}
 	for i, m := range c.members {
-		c.startMember(m, identities[i], opts)
+		c.startMember(m, identities[i])
 	}
 	for _, m := range c.members {
 		select {
@@ -190,7 +190,7 @@ func (c *trio) openStore(m *third, opts trioOptions) {
 // electionTimeout of a trio: long enough for a busy machine.
 const electionTimeout = 400 * time.Millisecond
 
-func (c *trio) startMember(m *third, identity Identity, opts trioOptions) {
+func (c *trio) startMember(m *third, identity Identity) {
 	c.t.Helper()
 	must := func(err error) {
 		c.t.Helper()
@@ -231,9 +231,8 @@ func (c *trio) startMember(m *third, identity Identity, opts trioOptions) {
 		Store: m.store, Log: m.log, StateMachine: machine, Lessor: m.lessor, PeerTransport: transport,
 	})
 	must(err)
-	if hashes := opts.hashes[m.name]; hashes != nil {
-		m.corruption.hashes = hashes
-	}
+	m.hashes = &switched{own: m.corruption.hashes}
+	m.corruption.hashes = m.hashes
 	mux := http.NewServeMux()
 	mux.Handle(leasesPath, m.leasesHandler())
 	mux.Handle(leasesInternalPath, m.leasesHandler())
