@@ -5,6 +5,7 @@ package raftlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"go.etcd.io/raft/v3"
@@ -108,11 +109,11 @@ func (l *Log) wakeWriter() {
 	}
 }
 
-// stepLocalLocked gives raft the response of a local storage thread. raft accepts all of them; an error means
-// that its rules were broken.
+// stepLocalLocked gives raft the response of a local storage thread. raft accepts all of them but those of a member
+// that was removed meanwhile, which count no more; any other error means that its rules were broken.
 func (l *Log) stepLocalLocked(m *raftpb.Message) {
 	// Going on after a lost response would leave entries that are on disk and never count.
-	if err := l.rn.Step(m); err != nil {
+	if err := l.rn.Step(m); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 		panic(fmt.Sprintf("raftlog: raft refused its own %v: %v", m.GetType(), err))
 	}
 }

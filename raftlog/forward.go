@@ -4,7 +4,10 @@
 package raftlog
 
 import (
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"slices"
 
 	"go.etcd.io/raft/v3"
@@ -13,35 +16,74 @@ import (
 
 // Proposals of a member that does not lead go to the leader as a MsgProp, stamped with the term for which this member
 // knows it as the leader: raft ignores it in any later one, so a proposal can enter the log in that term only. And
-// they are numbered, so that one that the network delivers twice enters the log once. An etcd member does neither, and
-// ignores the number.
+// they are numbered, so that one that the network delivers twice enters the log once. Numbers begin anew with every
+// run of a member, whose clock may have been set back; what tells runs apart is random. An etcd member does none of
+// this, and ignores it.
 
 // stampLocked marks a MsgProp that leaves.
 func (l *Log) stampLocked(m *raftpb.Message) {
 	l.forwarded++
-	m.Term, m.Index = new(l.term.Load()), new(l.forwarded)
+	m.Term, m.Index, m.LogTerm = new(l.term.Load()), new(l.forwarded), new(l.runID)
 }
 
-// forwardsWindow is how far behind the newest MsgProp of a member an earlier one may arrive; one that comes later
-// still is dropped, as the network might.
-const forwardsWindow = 1024
+// newRunID returns what tells this run of a member from its others.
+func newRunID() (uint64, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, fmt.Errorf("raftlog: random number: %w", err)
+	}
+	return binary.BigEndian.Uint64(b[:]), nil
+}
 
-// forwards are the numbers of the MsgProps that came from one member in one term.
+// forwardsWindow is how far behind the newest MsgProp of a run an earlier one may arrive; one that comes later
+// still is dropped, as the network might. maxForwards bounds the runs that are told apart within one term: when
+// there are more, the one heard of first is forgotten.
+const (
+	forwardsWindow = 1024
+	maxForwards    = 256
+)
+
+// origin is a run of a member.
+type origin struct{ member, run uint64 }
+
+// forwards are the MsgProps that came in one term.
 type forwards struct {
-	term, newest uint64
-	seen         [forwardsWindow / 64]uint64 // by number modulo the window
+	term     uint64
+	byOrigin map[origin]*numbers
+	origins  []origin // in the order in which they were first heard of
 }
 
 // first notes a number, and returns false if it was noted before or is too old to tell.
-func (f *forwards) first(term, number uint64) bool {
+func (f *forwards) first(term uint64, from origin, number uint64) bool {
 	if term != f.term {
-		*f = forwards{term: term}
+		*f = forwards{term: term, byOrigin: make(map[origin]*numbers)}
 	}
-	word, bit := &f.seen[number/64%uint64(len(f.seen))], uint64(1)<<(number%64)
+	n := f.byOrigin[from]
+	if n == nil {
+		if len(f.origins) == maxForwards {
+			delete(f.byOrigin, f.origins[0])
+			f.origins = f.origins[1:]
+		}
+		n = new(numbers)
+		f.byOrigin[from] = n
+		f.origins = append(f.origins, from)
+	}
+	return n.first(number)
+}
+
+// numbers are those of the MsgProps that came from one run.
+type numbers struct {
+	newest uint64
+	seen   [forwardsWindow / 64]uint64 // by number modulo the window
+}
+
+// first notes a number, and returns false if it was noted before or is too old to tell.
+func (n *numbers) first(number uint64) bool {
+	word, bit := &n.seen[number/64%uint64(len(n.seen))], uint64(1)<<(number%64)
 	switch {
-	case number > f.newest:
-		f.forget(number)
-	case f.newest-number >= forwardsWindow || *word&bit != 0:
+	case number > n.newest:
+		n.forget(number)
+	case n.newest-number >= forwardsWindow || *word&bit != 0:
 		return false
 	}
 	*word |= bit
@@ -49,15 +91,15 @@ func (f *forwards) first(term, number uint64) bool {
 }
 
 // forget moves the window so that number is its newest.
-func (f *forwards) forget(number uint64) {
-	if number-f.newest >= forwardsWindow {
-		f.seen = [len(f.seen)]uint64{}
+func (n *numbers) forget(number uint64) {
+	if number-n.newest >= forwardsWindow {
+		n.seen = [len(n.seen)]uint64{}
 	} else {
-		for n := f.newest + 1; n <= number; n++ {
-			f.seen[n/64%uint64(len(f.seen))] &^= 1 << (n % 64)
+		for i := n.newest + 1; i <= number; i++ {
+			n.seen[i/64%uint64(len(n.seen))] &^= 1 << (i % 64)
 		}
 	}
-	f.newest = number
+	n.newest = number
 }
 
 // stepForwardedLocked gives raft a MsgProp of another member. It is dropped if that is none (any more), or if this
@@ -67,15 +109,8 @@ func (l *Log) stepForwardedLocked(m *raftpb.Message) error {
 	if !l.leads.Load() || m.GetTerm() != 0 && m.GetTerm() != l.term.Load() || !isMember(l.conf, m.GetFrom()) {
 		return nil
 	}
-	if number := m.GetIndex(); number != 0 {
-		f := l.forwards[m.GetFrom()]
-		if f == nil {
-			f = new(forwards)
-			l.forwards[m.GetFrom()] = f
-		}
-		if !f.first(m.GetTerm(), number) {
-			return nil
-		}
+	if number := m.GetIndex(); number != 0 && !l.forwards.first(m.GetTerm(), origin{m.GetFrom(), m.GetLogTerm()}, number) {
+		return nil
 	}
 	return l.stepOrDeferLocked(m)
 }

@@ -46,14 +46,17 @@ type Log struct {
 	stalledTicks   int  // for which one batch has been being saved
 	lastTick       time.Time
 	refused        bool   // raft does not take proposals at the moment; cleared by a tick
-	forwarded      uint64 // number of the last MsgProp sent, unique also over restarts
-	forwards       map[uint64]*forwards
+	runID          uint64 // random
+	forwarded      uint64 // number of the last MsgProp sent in this run
+	forwards       forwards
 	deferred       []*raftpb.Message // MsgProps for when raft takes proposals again
 	deferredBytes  uint64
 	sending        transfers
-	offered        *offer // nil: none
-	installing     bool   // raft took in a snapshot that the writer has not taken yet
-	dead           bool   // raft is not to be touched any more
+	offered        *offer            // nil: none
+	installing     bool              // raft took in a snapshot that the writer has not taken yet
+	restoreDue     bool              // a snapshot is saved that the state machine is not restored from yet
+	afterRestore   []*raftpb.Message // responses to raft that must not come before that
+	dead           bool              // raft is not to be touched any more
 
 	// sendMu is held while messages go to the transport; taken before mu.
 	sendMu sync.Mutex
@@ -137,8 +140,10 @@ func prepare(opts Options, sm StateMachine) (*Log, error) {
 	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	l.lastTick = opts.Clock.Now()
-	l.reads.seq = uint64(l.lastTick.UnixNano())
-	l.forwarded, l.forwards = l.reads.seq, make(map[uint64]*forwards)
+	if l.runID, err = newRunID(); err != nil {
+		return nil, err
+	}
+	l.reads.seq = l.runID
 	l.sending = transfers{byMember: make(map[uint64]*transfer), pins: make(map[uint64]uint64)}
 	if l.storage == nil {
 		l.storage = disk.New(disk.Options{

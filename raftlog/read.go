@@ -75,7 +75,7 @@ type readQueue struct {
 	confirmed   bool            // asked has its index
 	index       uint64
 	ticks       int    // since the last question
-	seq         uint64 // makes contexts unique, also over restarts
+	seq         uint64 // makes contexts unique; begins at random, for other runs
 }
 
 // joinLocked adds a read to the batch that is asked for next, which may be now.

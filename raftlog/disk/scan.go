@@ -115,6 +115,7 @@ type segmentScan struct {
 	events     []recorded
 	commit     uint64    // of the last state
 	last       entryHead // the last entry's, or the newer snapshot's; index 0 if there is none
+	entries    bool      // there is one
 	records    int
 	good       int64 // bytes that are whole and right
 	fault      error // what is wrong with the record at good; nil: the segment ends there
@@ -182,13 +183,14 @@ func (s *segmentScan) note(r record) error {
 		if !ok {
 			return errors.New("entry record without an entry")
 		}
-		if s.last.index != 0 && e.index > s.last.index+1 {
+		// A snapshot record may be older than entries in the segment before, so it alone does not say what is next.
+		if s.entries && e.index > s.last.index+1 {
 			return fmt.Errorf("entry %d follows entry %d", e.index, s.last.index)
 		}
 		if e.term > s.newest {
 			s.newest, s.newestAt = e.term, s.good
 		}
-		s.last = e
+		s.last, s.entries = e, true
 		s.noteEntry(e)
 	}
 	return nil
