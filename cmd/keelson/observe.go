@@ -5,6 +5,7 @@ package main
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -50,6 +51,26 @@ func (o *observed) raftStats() metrics.RaftStats {
 	}
 }
 
+// memberStats are what the log knows of the members, as their leader. The
+// leader's own progress is where its log ends.
+func (o *observed) memberStats() []metrics.MemberStats {
+	log := o.log.Load()
+	if log == nil {
+		return nil
+	}
+	progress, last := log.Progress(), uint64(0)
+	for _, p := range progress {
+		last = max(last, p.Match)
+	}
+	var all []metrics.MemberStats
+	for _, p := range progress {
+		all = append(all, metrics.MemberStats{
+			ID: p.ID, Lag: last - p.Match, Active: p.RecentActive, Learner: p.Learner, SnapshotPending: p.PendingSnapshot != 0,
+		})
+	}
+	return all
+}
+
 // logEvents counts what happens to the log.
 func logEvents(m *metrics.Raft) raftlog.Events {
 	return raftlog.Events{
@@ -61,6 +82,7 @@ func logEvents(m *metrics.Raft) raftlog.Events {
 		ProposalFailed:  func(error) { m.ProposalsFailed.Inc() },
 		ReadIndexSlow:   func() { m.SlowReadIndexes.Inc() },
 		ReadIndexFailed: func(error) { m.ReadIndexesFailed.Inc() },
+		HeartbeatLate:   func(time.Duration) { m.HeartbeatSendFailures.Inc() },
 	}
 }
 

@@ -125,6 +125,7 @@ func open(ctx context.Context, c *config, identity etcdapi.Identity, logger *zap
 	logOpts := logOptions(c, identity, logger)
 	logOpts.Lock = n.lock
 	logOpts.Events = logEvents(metrics.NewRaft(reg, seen.raftStats))
+	metrics.NewMembers(reg, seen.memberStats)
 	if n.log, err = raftlog.Open(logOpts, n.machine); err != nil {
 		return n, nameStore(err, c.dataDir)
 	}
