@@ -1,0 +1,16 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package peer carries raft's messages and snapshots of the state to the other members of a cluster and back, by
+// etcd's own protocol and package (rafthttp: message streams, pipelines, snapshot posts, probing).
+//
+// On a request's path it lies between the raftlog.Logs of different members:
+//
+//	Log -> Transport.Send -> (stream or pipeline) -> rafthttp's handler -> Handler.Step -> Log
+//	Log -> Transport.SendSnapshot -> (post) -> SnapDir/INDEX.snap.db -> Handler.VerifySnapshot -> Handler.Step -> Log
+//
+// Messages may be lost, but are neither repeated nor changed. A snapshot's content is complete, durable and
+// verified before the log hears of it (design, invariant 3); one that is not is deleted and its sender told.
+//
+// It may import rafthttp and what that is made with, raft, raftlog and zap.
+package peer

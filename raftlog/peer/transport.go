@@ -1,0 +1,275 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
+	stats "go.etcd.io/etcd/server/v3/etcdserver/api/v2stats"
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+
+	"keelson.io/keelson/raftlog"
+)
+
+// Handler takes what comes from other members. A raftlog.Log has the first three methods.
+type Handler interface {
+	// Step takes a message; one of type MsgSnap after its content was received and verified.
+	Step(ctx context.Context, m *raftpb.Message) error
+	// ReportUnreachable tells that a message to member was not delivered.
+	ReportUnreachable(member uint64)
+	// ReportSnapshot tells what became of a snapshot that was sent to member.
+	ReportSnapshot(member uint64, status raft.SnapshotStatus)
+	// IsRemoved says whether member was removed from the cluster: nothing is taken from it, and it is told so.
+	IsRemoved(member uint64) bool
+	// VerifySnapshot returns nil if the file at path is a complete content for s.
+	VerifySnapshot(ctx context.Context, s *raftpb.Snapshot, path string) error
+}
+
+// Options of a Transport.
+type Options struct {
+	// Logger takes what operators should read. Default: none.
+	Logger *zap.Logger
+	// MemberID and ClusterID are this member's. Required.
+	MemberID, ClusterID uint64
+	// Name is this member's, for rafthttp's statistics.
+	Name string
+	// URLs are where the other members reach this one; they are told, so that they can answer a member that
+	// they do not know yet.
+	URLs types.URLs
+	// TLS secures connections to https URLs.
+	TLS transport.TLSInfo
+	// SnapDir is where received content is kept until the state machine takes it. Required.
+	SnapDir string
+	// ElectionTimeout is the log's; how long connecting may take follows from it, as in etcd. Default 1 s.
+	ElectionTimeout time.Duration
+}
+
+// dialTimeout is etcd's: a second for the network and an election, in which a member may be slow.
+func (o *Options) dialTimeout() time.Duration { return time.Second + o.ElectionTimeout }
+
+func (o *Options) fill() error {
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.ElectionTimeout == 0 {
+		o.ElectionTimeout = time.Second
+	}
+	var faults []error
+	if o.MemberID == 0 || o.ClusterID == 0 {
+		faults = append(faults, fmt.Errorf("MemberID %x or ClusterID %x is 0", o.MemberID, o.ClusterID))
+	}
+	if o.SnapDir == "" {
+		faults = append(faults, errors.New("SnapDir is empty"))
+	}
+	if o.ElectionTimeout < 0 {
+		faults = append(faults, fmt.Errorf("ElectionTimeout %v is negative", o.ElectionTimeout))
+	}
+	return errors.Join(faults...)
+}
+
+// Transport connects a member with the others. Between New and Start it notes which there are, and drops messages.
+type Transport struct {
+	opts   Options
+	rt     *rafthttp.Transport
+	errors chan error
+
+	mu      sync.RWMutex // held for writing by Start, Stop and changes of members
+	state   state
+	peers   map[uint64][]string // of members, their URLs
+	remotes map[uint64][]string // of those that are only to be caught up from
+}
+
+type state int
+
+const (
+	waiting state = iota
+	running
+	stopped
+)
+
+var _ raftlog.Transport = (*Transport)(nil)
+
+// New returns a transport that is not connected yet. It removes what an earlier run has received and not used.
+func New(opts Options) (*Transport, error) {
+	if err := opts.fill(); err != nil {
+		return nil, fmt.Errorf("peer options: %w", err)
+	}
+	if err := removeLeftovers(opts.SnapDir); err != nil {
+		return nil, err
+	}
+	id := types.ID(opts.MemberID)
+	t := &Transport{
+		opts:    opts,
+		errors:  make(chan error, 1),
+		peers:   make(map[uint64][]string),
+		remotes: make(map[uint64][]string),
+	}
+	t.rt = &rafthttp.Transport{
+		Logger:      opts.Logger,
+		TLSInfo:     opts.TLS,
+		DialTimeout: opts.dialTimeout(),
+		ID:          id,
+		URLs:        opts.URLs,
+		ClusterID:   types.ID(opts.ClusterID),
+		Snapshotter: snap.New(opts.Logger, opts.SnapDir),
+		ServerStats: stats.NewServerStats(opts.Name, id.String()),
+		LeaderStats: stats.NewLeaderStats(opts.Logger, id.String()),
+		ErrorC:      t.errors,
+	}
+	return t, nil
+}
+
+// Start connects to the members, and gives to h what comes from them through Handler.
+func (t *Transport) Start(h Handler) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state != waiting {
+		return errors.New("peer: started twice")
+	}
+	t.rt.Raft = &receiver{Handler: h, self: t.opts.MemberID, dir: t.opts.SnapDir, logger: t.opts.Logger}
+	if err := t.rt.Start(); err != nil {
+		return fmt.Errorf("peer: %w", err)
+	}
+	t.state = running
+	for id, urls := range t.remotes {
+		t.rt.AddRemote(types.ID(id), urls)
+	}
+	for id, urls := range t.peers {
+		t.rt.AddPeer(types.ID(id), urls)
+	}
+	return nil
+}
+
+// Handler serves /raft and what is below it. It may be called after Start.
+func (t *Transport) Handler() http.Handler { return t.rt.Handler() }
+
+// Errors tells of what this member must not go on after: that it was removed from the cluster.
+func (t *Transport) Errors() <-chan error { return t.errors }
+
+// Send implements raftlog.Transport.
+func (t *Transport) Send(messages []*raftpb.Message) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.state == running {
+		t.rt.Send(messages)
+	}
+}
+
+// AddPeer connects to a member. A member that is known already keeps its URLs.
+func (t *Transport) AddPeer(id uint64, urls []string) {
+	t.change(id, urls, func() {
+		if t.peers[id] != nil {
+			return
+		}
+		t.peers[id] = urls
+		if t.state == running {
+			t.rt.AddPeer(types.ID(id), urls)
+		}
+	})
+}
+
+// AddRemote makes a member reachable that is not in this one's configuration yet: it may be what this member
+// catches up from.
+func (t *Transport) AddRemote(id uint64, urls []string) {
+	t.change(id, urls, func() {
+		t.remotes[id] = urls
+		if t.state == running {
+			t.rt.AddRemote(types.ID(id), urls)
+		}
+	})
+}
+
+// UpdatePeer gives a member other URLs.
+func (t *Transport) UpdatePeer(id uint64, urls []string) {
+	t.change(id, urls, func() {
+		if t.peers[id] == nil {
+			return
+		}
+		t.peers[id] = urls
+		if t.state == running {
+			t.rt.UpdatePeer(types.ID(id), urls)
+		}
+	})
+}
+
+// change changes who is connected. This member needs no connection; URLs that are none, which etcd's rules keep out
+// of the membership, are not for rafthttp, which would end the process.
+func (t *Transport) change(id uint64, urls []string, fn func()) {
+	if id == t.opts.MemberID {
+		return
+	}
+	if _, err := types.NewURLs(urls); err != nil {
+		t.opts.Logger.Error("cannot connect to a member", zap.Stringer("remote-peer-id", types.ID(id)),
+			zap.Strings("remote-peer-urls", urls), zap.Error(err))
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state != stopped {
+		fn()
+	}
+}
+
+// RemovePeer disconnects a member.
+func (t *Transport) RemovePeer(id uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.peers[id] == nil || t.state == stopped {
+		return
+	}
+	delete(t.peers, id)
+	if t.state == running {
+		t.rt.RemovePeer(types.ID(id))
+	}
+}
+
+// RemoveAllPeers disconnects all members.
+func (t *Transport) RemoveAllPeers() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == running {
+		t.rt.RemoveAllPeers()
+	}
+	clear(t.peers)
+}
+
+// ActiveSince is when the connection with a member became active, the zero time while it is not.
+func (t *Transport) ActiveSince(id uint64) time.Time {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.state != running {
+		return time.Time{}
+	}
+	return t.rt.ActiveSince(types.ID(id))
+}
+
+// RoundTripper makes the connections for other questions to members, as rafthttp does its own.
+func (t *Transport) RoundTripper() (http.RoundTripper, error) {
+	rt, err := rafthttp.NewRoundTripper(t.opts.TLS, t.opts.dialTimeout())
+	if err != nil {
+		return nil, fmt.Errorf("peer: %w", err)
+	}
+	return rt, nil
+}
+
+// Stop disconnects all members. What is sent afterwards is dropped.
+func (t *Transport) Stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == running {
+		t.rt.Stop()
+	}
+	t.state = stopped
+}
