@@ -28,7 +28,7 @@ func (l *Log) applyAll() {
 	next := l.unapplied
 	l.unapplied = nil
 	if l.restoring != nil {
-		next = l.stepApplied(l.restore())
+		l.restore()
 	}
 	for {
 		l.apply(next)

@@ -7,7 +7,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,14 +19,27 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"keelson.io/keelson/raftlog/disk"
 )
 
 // network connects logs in one process. Messages take a goroutine's turn; those to and from members that are
 // cut off are dropped.
 type network struct {
-	mu    sync.Mutex
-	inbox map[uint64]chan *raftpb.Message
-	cut   map[uint64]bool
+	mu        sync.Mutex
+	endpoints map[uint64]*endpoint
+	cut       map[uint64]bool
+	drop      func(*raftpb.Message) bool // if set, says what else is dropped
+	double    bool                       // every message is delivered twice
+	snapshots sync.WaitGroup
+}
+
+// endpoint is where a member's messages arrive.
+type endpoint struct {
+	inbox   chan *raftpb.Message
+	log     *Log // nil before it is open
+	machine *machine
 }
 
 // link is one member's Transport.
@@ -35,17 +52,57 @@ func (k link) Send(messages []*raftpb.Message) {
 	k.net.mu.Lock()
 	defer k.net.mu.Unlock()
 	for _, m := range messages {
-		if k.net.cut[k.self] || k.net.cut[m.GetTo()] || k.net.inbox[m.GetTo()] == nil {
+		to := k.net.reachLocked(k.self, m)
+		if to == nil {
 			continue
 		}
-		select {
-		case k.net.inbox[m.GetTo()] <- m:
-		default:
+		copies := 1
+		if k.net.double {
+			copies = 2
+		}
+		for range copies {
+			select {
+			case to.inbox <- proto.Clone(m).(*raftpb.Message):
+			default:
+			}
 		}
 	}
 }
 
-func (k link) SendSnapshot(m *raftpb.Message, s *StateSnapshot) {}
+func (n *network) reachLocked(from uint64, m *raftpb.Message) *endpoint {
+	if n.cut[from] || n.cut[m.GetTo()] || n.drop != nil && n.drop(m) {
+		return nil
+	}
+	return n.endpoints[m.GetTo()]
+}
+
+func (k link) SendSnapshot(m *raftpb.Message, s *StateSnapshot) {
+	m = proto.Clone(m).(*raftpb.Message)
+	k.net.snapshots.Go(func() {
+		status := raft.SnapshotFailure
+		body, err := io.ReadAll(s.Body)
+		if err == nil && s.Body.Close() == nil && k.net.deliverSnapshot(k.self, m, body) {
+			status = raft.SnapshotFinish
+		}
+		k.net.mu.Lock()
+		from := k.net.endpoints[k.self]
+		k.net.mu.Unlock()
+		if from.log != nil {
+			from.log.ReportSnapshot(m.GetTo(), status)
+		}
+	})
+}
+
+func (n *network) deliverSnapshot(from uint64, m *raftpb.Message, body []byte) bool {
+	n.mu.Lock()
+	to := n.reachLocked(from, m)
+	n.mu.Unlock()
+	if to == nil || to.log == nil {
+		return false
+	}
+	to.machine.receive(m.GetSnapshot().GetMetadata().GetIndex(), body)
+	return to.log.Step(context.Background(), m) == nil
+}
 
 func (n *network) set(member uint64, cut bool) {
 	n.mu.Lock()
@@ -53,9 +110,17 @@ func (n *network) set(member uint64, cut bool) {
 	n.cut[member] = cut
 }
 
-// cluster is three members that founded a cluster together.
+func (n *network) setDrop(drop func(*raftpb.Message) bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.drop = drop
+}
+
+// cluster is some members that founded a cluster together, and those that joined.
 type cluster struct {
 	t        *testing.T
+	tune     func(id uint64, o *Options)
+	founders []uint64
 	net      *network
 	dirs     map[uint64]string
 	logs     map[uint64]*Log
@@ -63,32 +128,42 @@ type cluster struct {
 	machines map[uint64]*machine
 	reading  map[uint64]chan struct{} // closed to end a member's reader
 	readers  sync.WaitGroup
+	nextID   atomic.Uint64 // of conf changes
 }
 
 var members = []uint64{1, 2, 3}
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T) *cluster { return newClusterOf(t, members, nil) }
+
+// newClusterOf founds a cluster whose members' options tune may change.
+func newClusterOf(t *testing.T, founders []uint64, tune func(id uint64, o *Options)) *cluster {
 	c := &cluster{
 		t:        t,
-		net:      &network{inbox: make(map[uint64]chan *raftpb.Message), cut: make(map[uint64]bool)},
+		tune:     tune,
+		founders: founders,
+		net:      &network{endpoints: make(map[uint64]*endpoint), cut: make(map[uint64]bool)},
 		dirs:     make(map[uint64]string),
 		logs:     make(map[uint64]*Log),
 		storages: make(map[uint64]*testStorage),
 		machines: make(map[uint64]*machine),
 		reading:  make(map[uint64]chan struct{}),
 	}
-	for _, id := range members {
+	c.nextID.Store(1 << 40)
+	smallSegments(t, 64<<10)
+	for _, id := range founders {
 		c.dirs[id], c.machines[id] = t.TempDir(), newMachine()
 		c.start(id)
 	}
 	return c
 }
 
+// start opens a member's log; one without data that is not a founder joins.
 func (c *cluster) start(id uint64) {
 	c.t.Helper()
-	inbox, stop := make(chan *raftpb.Message, 4096), make(chan struct{})
+	e := &endpoint{inbox: make(chan *raftpb.Message, 4096), machine: c.machines[id]}
+	stop := make(chan struct{})
 	c.net.mu.Lock()
-	c.net.inbox[id] = inbox
+	c.net.endpoints[id] = e
 	c.net.mu.Unlock()
 	c.reading[id] = stop
 	c.storages[id] = newTestStorage(c.dirs[id])
@@ -100,16 +175,26 @@ func (c *cluster) start(id uint64) {
 		TickInterval: 20 * time.Millisecond,
 		MinFreeBytes: 1,
 	}
-	for _, p := range members {
+	if !slices.Contains(c.founders, id) {
+		opts.Start = StartJoin
+	}
+	for _, p := range c.founders {
 		opts.Peers = append(opts.Peers, raft.Peer{ID: p, Context: fmt.Appendf(nil, "member %d", p)})
+	}
+	if c.tune != nil {
+		c.tune(id, &opts)
 	}
 	l := mustOpen(c.t, opts, c.machines[id])
 	c.logs[id] = l
+	c.net.mu.Lock()
+	e.log = l
+	c.net.mu.Unlock()
 	c.readers.Go(func() {
 		for {
 			select {
-			case m := <-inbox:
-				if err := l.Step(context.Background(), m); err != nil && !errors.Is(err, ErrStopped) && !errors.Is(err, raft.ErrProposalDropped) {
+			case m := <-e.inbox:
+				err := l.Step(context.Background(), m)
+				if err != nil && !errors.Is(err, ErrStopped) && !errors.Is(err, raft.ErrStepPeerNotFound) {
 					c.t.Errorf("member %d: step %v: %v", id, m.GetType(), err)
 				}
 			case <-stop:
@@ -119,25 +204,81 @@ func (c *cluster) start(id uint64) {
 	})
 }
 
+// restart starts a member again, with what its machine had made durable.
+func (c *cluster) restart(id uint64) {
+	c.t.Helper()
+	c.machines[id] = c.machines[id].reopened()
+	index, ok, err := disk.NewestSnapshot(filepath.Join(c.dirs[id], "member", "wal"))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if ok {
+		c.machines[id].finishRestore(c.t, index)
+	}
+	c.start(id)
+}
+
 func (c *cluster) stop(id uint64) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	// A leader without followers cannot finish everything.
-	if err := c.logs[id].Stop(ctx); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	if err := c.logs[id].Stop(ctx); err != nil && (!errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "hangs")) {
 		c.t.Errorf("stop member %d: %v", id, err)
 	}
 	close(c.reading[id])
 	delete(c.logs, id)
 }
 
+// crash ends a member with nothing finished but what is being done at the moment.
+func (c *cluster) crash(id uint64) {
+	c.t.Helper()
+	l := c.logs[id]
+	l.die(nil)
+	for _, closed := range []<-chan struct{}{l.writer.close(), l.applier.close(), l.snapshotter.close()} {
+		<-closed
+	}
+	close(l.quit)
+	l.goroutines.Wait()
+	if err := l.storage.Close(); err != nil {
+		c.t.Error(err)
+	}
+	l.stop.Do(func() {})
+	close(c.reading[id])
+	delete(c.logs, id)
+}
+
 func (c *cluster) stopAll() {
-	for _, id := range members {
+	for id := range c.reading {
 		if c.logs[id] != nil {
 			c.stop(id)
 		}
 	}
 	c.readers.Wait()
+	c.net.snapshots.Wait()
+}
+
+// running returns the ids of the members whose logs are open, in order.
+func (c *cluster) running() []uint64 { return slices.Sorted(maps.Keys(c.logs)) }
+
+// change brings a change of membership about, at the leader.
+func (c *cluster) change(typ raftpb.ConfChangeType, id uint64) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprintf("%v of %d", typ, id), func() bool {
+		cc := &raftpb.ConfChange{Id: new(c.nextID.Add(1)), Type: typ.Enum(), NodeId: new(id), Context: fmt.Appendf(nil, "member %d", id)}
+		err := c.logs[c.leader()].ProposeConfChange(testContext(c.t), cc)
+		if err != nil && !errors.Is(err, ErrConfChangePending) {
+			c.t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
+// join starts a member that the cluster has been told of.
+func (c *cluster) join(id uint64) {
+	c.t.Helper()
+	c.dirs[id], c.machines[id] = c.t.TempDir(), newMachine()
+	c.start(id)
 }
 
 // leader waits until exactly one of the members that are not cut off leads and the others follow it.
@@ -164,15 +305,17 @@ func (c *cluster) leader() uint64 {
 	return leader
 }
 
-// equal waits until all members have applied the same, in the same order, and checks that it holds want.
+// equal waits until all members that run have applied the same, in the same order, and checks that it holds want.
 func (c *cluster) equal(want map[uint64]string) {
 	c.t.Helper()
+	running := c.running()
 	eventually(c.t, "all members have applied the same", func() bool {
-		for _, id := range members {
-			a, b := c.machines[members[0]], c.machines[id]
-			a.mu.Lock()
-			index, order := a.index, slices.Clone(a.order)
-			a.mu.Unlock()
+		a := c.machines[running[0]]
+		a.mu.Lock()
+		index, order := a.index, slices.Clone(a.order)
+		a.mu.Unlock()
+		for _, id := range running {
+			b := c.machines[id]
 			b.mu.Lock()
 			same := b.index == index && slices.Equal(b.order, order)
 			b.mu.Unlock()
@@ -182,7 +325,7 @@ func (c *cluster) equal(want map[uint64]string) {
 		}
 		return true
 	})
-	for _, id := range members {
+	for _, id := range running {
 		c.machines[id].mu.Lock()
 		for p, v := range want {
 			if c.machines[id].values[p] != v {
@@ -233,8 +376,7 @@ func TestThreeMembers(t *testing.T) {
 	for i := range uint64(20) {
 		propose(second, 200+i)
 	}
-	c.machines[leader] = c.machines[leader].reopened()
-	c.start(leader)
+	c.restart(leader)
 	c.equal(want)
 
 	third := second%3 + 1

@@ -247,3 +247,22 @@ func (m *machine) finishRestore(t *testing.T, index uint64) {
 		t.Error(err)
 	}
 }
+
+func (m *machine) set(change func(m *machine)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change(m)
+}
+
+func (m *machine) value(id uint64) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.values[id]
+}
+
+// opens returns how many snapshots were opened.
+func (m *machine) opens() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.opened
+}

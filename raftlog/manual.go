@@ -180,7 +180,8 @@ func (l *Log) runJob() bool {
 // applyNow is Manual.Apply.
 func (l *Log) applyNow() bool {
 	if l.restoring != nil {
-		l.unapplied = l.stepApplied(l.restore())
+		l.restore()
+		l.unapplied = l.stepApplied(nil)
 		return true
 	}
 	next := l.unapplied

@@ -20,6 +20,9 @@ import (
 //	applier     when nothing is left to apply: gives it to raft; if raft takes it, keeps the role
 //	writer      saves it in its turn; hands the role to the applier goroutine
 //	applier     restores the state machine; tells raft; goes on as ever
+//
+// While the state machine is being restored, which may take long, the writer saves what comes after, and other members
+// are told: the member votes, and stores entries. But raft itself must hear of these after it hears of the snapshot.
 
 // offer is a received MsgSnap that raft was not given yet.
 type offer struct {
@@ -97,27 +100,27 @@ func (l *Log) beginInstallLocked(s *raftpb.Snapshot) {
 	l.setConfLocked(s.GetMetadata().GetConfState())
 }
 
-// restoreLater hands a saved snapshot, and the applier's role with it, to the applier goroutine.
-func (l *Log) restoreLater(b batch) {
-	l.restoring = &b
+// restoreLaterLocked hands a saved snapshot, and the applier's role with it, to the applier goroutine.
+func (l *Log) restoreLaterLocked(b batch) {
+	l.restoring, l.restoreDue = &b, true
 	if !l.manual {
 		l.applyC <- struct{}{}
 	}
 }
 
-// restore replaces the state machine's content by the snapshot that was saved, and returns what raft wants to be told
-// then. The caller holds the applier's role.
-func (l *Log) restore() []*raftpb.Message {
+// restore replaces the state machine's content by the snapshot that was saved, and tells raft. The caller holds the
+// applier's role.
+func (l *Log) restore() {
 	b := l.restoring
 	l.restoring = nil
 	defer l.endSnapshot()
 	if l.isDead() {
-		return nil
+		return
 	}
 	start, at := l.opts.Clock.Now(), b.snapshot.GetMetadata()
 	if err := l.sm.Restore(l.ctx, b.snapshot); err != nil {
 		l.die(fmt.Errorf("restore the state machine from snapshot %d: %w", at.GetIndex(), err))
-		return nil
+		return
 	}
 	l.setApplied(at.GetIndex(), at.GetTerm())
 	l.durable.Store(max(at.GetIndex(), l.durable.Load()))
@@ -129,7 +132,23 @@ func (l *Log) restore() []*raftpb.Message {
 	if l.opts.Events.SnapshotRestored != nil {
 		l.opts.Events.SnapshotRestored(info)
 	}
-	return b.messages
+	l.tellRestored(b.messages[0])
+}
+
+// tellRestored delivers the responses of the message that carried a snapshot, and then those that had to wait for it.
+func (l *Log) tellRestored(m *raftpb.Message) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.dead {
+		return
+	}
+	l.restoreDue = false
+	l.stepResponsesLocked(m)
+	for _, r := range l.afterRestore {
+		l.stepLocalLocked(r)
+	}
+	l.afterRestore = nil
+	l.reads.appliedLocked(l)
 }
 
 func (l *Log) isDead() bool {

@@ -159,8 +159,9 @@ func (l *Log) pinned() (uint64, bool) {
 		if !ok {
 			return
 		}
+		caughtUp := pr.Match >= pin && pr.Match+l.opts.SnapshotCatchUpEntries > l.applied.Load()
 		pin = max(pin, pr.Match)
-		if l.sending.byMember[id] == nil && l.applied.Load()-min(pin, l.applied.Load()) < l.opts.SnapshotCatchUpEntries {
+		if caughtUp && l.sending.byMember[id] == nil {
 			delete(pins, id)
 			return
 		}

@@ -22,6 +22,8 @@ type testStorage struct {
 	gate  chan struct{} // if set, each save takes one from it first
 	fault func() error  // if set, what a save fails with instead
 	free  uint64        // if set, what FreeBytes says
+
+	beforeReceived func() error // if set, called by SaveReceived
 }
 
 func newTestStorage(dir string) *testStorage {
@@ -40,7 +42,32 @@ func (s *testStorage) set(change func()) {
 	change()
 }
 
+// SaveReceived is held up and fails as Save does, and by beforeReceived.
+func (s *testStorage) SaveReceived(snapshot *raftpb.Snapshot, state *raftpb.HardState) error {
+	s.mu.Lock()
+	first := s.beforeReceived
+	s.mu.Unlock()
+	if first != nil {
+		if err := first(); err != nil {
+			return err
+		}
+	}
+	if err := s.pass(); err != nil {
+		return err
+	}
+	return s.Storage.SaveReceived(snapshot, state)
+}
+
 func (s *testStorage) Save(state *raftpb.HardState, entries []*raftpb.Entry) error {
+	if err := s.pass(); err != nil {
+		return err
+	}
+	s.set(func() { s.saves = append(s.saves, len(entries)) })
+	return s.Storage.Save(state, entries)
+}
+
+// pass waits for the gate and asks for a fault.
+func (s *testStorage) pass() error {
 	s.mu.Lock()
 	gate := s.gate
 	s.mu.Unlock()
@@ -51,12 +78,9 @@ func (s *testStorage) Save(state *raftpb.HardState, entries []*raftpb.Entry) err
 	fault := s.fault
 	s.mu.Unlock()
 	if fault != nil {
-		if err := fault(); err != nil {
-			return err
-		}
+		return fault()
 	}
-	s.set(func() { s.saves = append(s.saves, len(entries)) })
-	return s.Storage.Save(state, entries)
+	return nil
 }
 
 func (s *testStorage) Reopen() error {

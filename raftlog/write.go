@@ -179,7 +179,7 @@ func (l *Log) ofThisTermLocked(taken []proposal) []proposal {
 func (l *Log) stepSavedLocked(b batch) {
 	l.saving = 0
 	if b.snapshot != nil {
-		l.restoreLater(b)
+		l.restoreLaterLocked(b)
 		return
 	}
 	for _, m := range b.messages {
@@ -189,10 +189,13 @@ func (l *Log) stepSavedLocked(b batch) {
 
 func (l *Log) stepResponsesLocked(m *raftpb.Message) {
 	for _, r := range m.GetResponses() {
-		if r.GetTo() == l.identity.MemberID {
-			l.stepLocalLocked(r)
-		} else {
+		switch {
+		case r.GetTo() != l.identity.MemberID:
 			l.queueOutboundLocked(r)
+		case l.restoreDue:
+			l.afterRestore = append(l.afterRestore, r)
+		default:
+			l.stepLocalLocked(r)
 		}
 	}
 }
