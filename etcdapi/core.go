@@ -10,6 +10,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/pkg/v3/idutil"
+	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
 	"keelson.io/keelson/raftlog"
@@ -27,7 +28,13 @@ type Log interface {
 	ProposeInTerm(ctx context.Context, term, id uint64, data []byte) (any, error)
 	// ReadIndex returns when a read of the local store is linearizable.
 	ReadIndex(ctx context.Context) error
+	// ProposeConfChange returns when a change of membership is applied.
+	ProposeConfChange(ctx context.Context, change *raftpb.ConfChange) error
+	// TransferLeadership returns when another member leads.
+	TransferLeadership(ctx context.Context, to uint64) error
 	Status() raftlog.Status
+	// Progress is what the leader knows of each member; nil if this one does not lead.
+	Progress() []raftlog.Progress
 	Term() uint64
 	// Leader returns the leading member's id, 0 if none is known.
 	Leader() uint64

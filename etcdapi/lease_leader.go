@@ -71,14 +71,22 @@ func (l *leadership) trustedFor() time.Duration { return l.opts.ElectionTimeout 
 
 // confirm returns nil if this member led a moment ago. Errors: as ask.
 func (l *leadership) confirm(ctx context.Context) error {
-	term := l.log.Term()
+	term, now := l.log.Term(), l.opts.Clock.Now()
 	l.mu.Lock()
-	trusted := l.term == term && l.since(l.began) <= l.trustedFor()
+	trusted := l.term == term && l.trusted(now)
 	l.mu.Unlock()
 	if trusted && l.log.Leader() == l.memberID {
 		return nil
 	}
 	return l.ask(ctx)
+}
+
+// trusted says that the last answer counts still. The clock that counts stands
+// still while a virtual machine is suspended; that the time of day has not moved
+// either is not relied upon, but if it has, the others are asked.
+func (l *leadership) trusted(now time.Time) bool {
+	day := now.Round(0).Sub(l.began.Round(0))
+	return now.Sub(l.began) <= l.trustedFor() && day.Abs() <= l.trustedFor()
 }
 
 // ask returns nil if this member still led after the call began and has applied

@@ -17,21 +17,29 @@ import (
 	"keelson.io/keelson/sqlstore"
 )
 
-// clusterOf is the store's membership as etcd's membership package has it, for
+// memberSource has the membership as of one place in the log; *sqlstore.Store and
+// *sqlstore.Snapshot are two.
+type memberSource interface {
+	Members() []sqlstore.Member
+	Removed() []uint64
+	ClusterVersion() string
+}
+
+// clusterOf is a membership as etcd's membership package has it, for
 // its rules and formats. It is a copy: changes to it go nowhere.
-func clusterOf(store *sqlstore.Store, lg *zap.Logger) *membership.RaftCluster {
-	cluster := membership.NewCluster(lg, membership.WithMaxLearners(membership.DefaultMaxLearners))
-	cluster.SetBackend(storedMembership{store})
+func clusterOf(members memberSource, opts *Options) *membership.RaftCluster {
+	cluster := membership.NewCluster(opts.Logger, membership.WithMaxLearners(opts.MaxLearners))
+	cluster.SetBackend(storedMembership{members})
 	cluster.UnsafeLoad()
 	return cluster
 }
 
 // snapshotData is the payload of an etcd .snap file: the membership as a tree of
 // etcd's old store.
-func snapshotData(store *sqlstore.Store, lg *zap.Logger) ([]byte, error) {
+func snapshotData(members memberSource, opts *Options) ([]byte, error) {
 	const clusterPrefix, keysPrefix = "/0", "/1"
 	tree := v2store.New(clusterPrefix, keysPrefix)
-	clusterOf(store, lg).Store(tree)
+	clusterOf(members, opts).Store(tree)
 	data, err := tree.SaveNoCopy()
 	if err != nil {
 		return nil, fmt.Errorf("etcdapi: membership of a snapshot: %w", err)
@@ -39,12 +47,12 @@ func snapshotData(store *sqlstore.Store, lg *zap.Logger) ([]byte, error) {
 	return data, nil
 }
 
-// storedMembership shows a store as a membership.MembershipBackend that can't be
+// storedMembership shows a membership as a membership.MembershipBackend that can't be
 // written: the log does that.
-type storedMembership struct{ store *sqlstore.Store }
+type storedMembership struct{ memberSource }
 
 func (b storedMembership) ClusterVersionFromBackend() *semver.Version {
-	v, err := semver.NewVersion(b.store.ClusterVersion())
+	v, err := semver.NewVersion(b.ClusterVersion())
 	if err != nil {
 		return nil // not decided yet
 	}
@@ -53,7 +61,7 @@ func (b storedMembership) ClusterVersionFromBackend() *semver.Version {
 
 func (b storedMembership) MustReadMembersFromBackend() (map[types.ID]*membership.Member, map[types.ID]bool) {
 	members := make(map[types.ID]*membership.Member)
-	for _, m := range b.store.Members() {
+	for _, m := range b.Members() {
 		members[types.ID(m.ID)] = &membership.Member{
 			ID:             types.ID(m.ID),
 			RaftAttributes: membership.RaftAttributes{PeerURLs: m.PeerURLs, IsLearner: m.IsLearner},
@@ -61,7 +69,7 @@ func (b storedMembership) MustReadMembersFromBackend() (map[types.ID]*membership
 		}
 	}
 	removed := make(map[types.ID]bool)
-	for _, id := range b.store.Removed() {
+	for _, id := range b.Removed() {
 		removed[types.ID(id)] = true
 	}
 	return members, removed

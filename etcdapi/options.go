@@ -12,6 +12,7 @@ import (
 
 	"github.com/jonboulle/clockwork"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.uber.org/zap"
 )
 
@@ -53,6 +54,13 @@ type Options struct {
 	// Default: 10 minutes.
 	WatchProgressInterval time.Duration
 
+	// StrictReconfig says what changes of membership are refused. Default:
+	// RefuseUnsafe.
+	StrictReconfig StrictReconfig
+	// MaxLearners is the most learners at a time. As in etcd it decides what apply
+	// does, so it must be the same on all members. Default: 1.
+	MaxLearners int
+
 	// KeepAliveMinTime is the shortest interval of a client's pings that is
 	// tolerated. Default: 5 seconds.
 	KeepAliveMinTime time.Duration
@@ -87,6 +95,16 @@ type Options struct {
 	Profiling bool
 }
 
+// StrictReconfig is a way to take changes of membership (--strict-reconfig-check).
+type StrictReconfig int
+
+const (
+	// RefuseUnsafe refuses changes after which a quorum might be missing.
+	RefuseUnsafe StrictReconfig = iota
+	// AllowUnsafe refuses only what is impossible.
+	AllowUnsafe
+)
+
 const (
 	minWatchProgressInterval = 100 * time.Millisecond
 	// grpcOverheadBytes is the room for what surrounds an entry in a gRPC message.
@@ -109,6 +127,7 @@ func (o *Options) SetDefaults() {
 	setDefault(&o.MaxConcurrentStreams, math.MaxUint32)
 	setDefault(&o.QuotaBackendBytes, 2<<30)
 	setDefault(&o.CompactHashCheckInterval, time.Minute)
+	setDefault(&o.MaxLearners, membership.DefaultMaxLearners)
 	setDefault(&o.WatchProgressInterval, 10*time.Minute)
 	o.WatchProgressInterval = max(o.WatchProgressInterval, minWatchProgressInterval)
 	setDefault(&o.KeepAliveMinTime, 5*time.Second)
@@ -156,6 +175,9 @@ func (o *Options) Validate() error {
 	}
 	if o.MaxRequestBytes < 0 || o.MaxRequestBytes > math.MaxInt32-grpcOverheadBytes {
 		fault("MaxRequestBytes %d is not between 1 and %d", o.MaxRequestBytes, math.MaxInt32-grpcOverheadBytes)
+	}
+	if o.MaxLearners < 0 {
+		fault("MaxLearners %d is negative", o.MaxLearners)
 	}
 	if o.MaxTxnOps < 0 {
 		fault("MaxTxnOps %d is negative", o.MaxTxnOps)

@@ -33,6 +33,8 @@ type StateMachine struct {
 	failed  chan struct{}
 	failure atomic.Pointer[error]
 	metrics atomic.Pointer[serverMetrics] // nil until there is a Server
+	members *neighbours
+	snapDir string // where the content of other members' snapshots is received
 
 	entries []sqlstore.Entry // of the batch being applied, kept for its space
 }
@@ -69,8 +71,25 @@ func NewStateMachine(store *sqlstore.Store, le *lessor.Lessor, opts Options) *St
 		opts:    opts,
 		emptied: make(chan struct{}, 1),
 		failed:  make(chan struct{}),
+		members: newNeighbours(opts.Logger),
 	}
 }
+
+// Connect connects this member with those that the store knows, and from then on
+// as changes of membership are applied. It is called once, before the log is
+// opened; a member that is always alone needs no call. snapDir is where peers
+// receives the content of snapshots.
+func (m *StateMachine) Connect(self uint64, peers Peers, snapDir string) {
+	m.members.self, m.members.peers, m.snapDir = self, peers, snapDir
+	m.members.connect(m.store)
+}
+
+// Removed returns a channel that is closed when this member was removed from the
+// cluster. It must not go on then.
+func (m *StateMachine) Removed() <-chan struct{} { return m.members.gone }
+
+// IsRemoved says whether a member was removed from the cluster.
+func (m *StateMachine) IsRemoved(member uint64) bool { return m.members.isRemoved(member) }
 
 // Failed returns a channel that is closed when the store can't apply any more.
 // The process must end then; Err says why.
@@ -171,7 +190,7 @@ func (m *StateMachine) CheckConfChange(change raftlog.ConfChange) error {
 	}
 	single := change.Changes[0]
 	cc := &raftpb.ConfChange{Type: single.Type, NodeId: single.NodeId, Context: change.Context}
-	return clusterOf(m.store, m.opts.Logger).ValidateConfigurationChange(cc, membership.ApplyBoth)
+	return clusterOf(m.store, &m.opts).ValidateConfigurationChange(cc, membership.ApplyBoth)
 }
 
 // checkMemberContext refuses a change whose payload is not the member that it is
@@ -223,6 +242,7 @@ func (m *StateMachine) ApplyConfChange(change raftlog.ConfChange, conf *raftpb.C
 		m.fail(err)
 		return err
 	}
+	m.members.follow(change, m.store)
 	return nil
 }
 
@@ -251,7 +271,7 @@ func (m *StateMachine) changedMember(context []byte) (*sqlstore.Member, error) {
 func (m *StateMachine) Persist(ctx context.Context) (uint64, error) { return m.store.Persist(ctx) }
 
 // SnapshotData implements raftlog.StateMachine.
-func (m *StateMachine) SnapshotData() ([]byte, error) { return snapshotData(m.store, m.opts.Logger) }
+func (m *StateMachine) SnapshotData() ([]byte, error) { return snapshotData(m.store, &m.opts) }
 
 // alarms is a shorthand.
 func (c *core) alarms() []*pb.AlarmMember { return c.store.Alarms(pb.AlarmType_NONE) }

@@ -201,6 +201,17 @@ func (c *startedConn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
+// CloseWrite ends what is sent, where the connection can be ended half. net/http
+// asks for it before it cuts off a client that still sends: without it the answer
+// that says why would be lost.
+func (c *startedConn) CloseWrite() error {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok {
+		return nil // what follows is the whole end
+	}
+	return half.CloseWrite()
+}
+
 // branch is one of the two listeners.
 type branch struct {
 	addr  net.Addr

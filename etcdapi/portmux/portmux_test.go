@@ -162,3 +162,31 @@ func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 		t.Fatalf("%q arrives as %q", first, got)
 	}
 }
+
+func TestConnectionsCanBeEndedHalf(t *testing.T) {
+	f := start(t)
+	client := f.dial("GET / HTTP/1.1\r\n")
+	conn, err := f.HTTP().Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok {
+		t.Fatal("net/http can't end the connection half")
+	}
+	if err := half.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+		t.Fatalf("read of what has ended: %v", err)
+	}
+	const rest = "Host: x\r\n"
+	if _, err := client.Write([]byte(rest)); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, len("GET / HTTP/1.1\r\n"+rest))
+	if _, err := io.ReadFull(conn, buf); err != nil {
+		t.Fatalf("the other half: %v", err)
+	}
+}
