@@ -55,7 +55,7 @@ type forwards struct {
 
 // first notes a number, and returns false if it was noted before or is too old to tell.
 func (f *forwards) first(term uint64, from origin, number uint64) bool {
-	if term != f.term {
+	if f.byOrigin == nil || term != f.term {
 		*f = forwards{term: term, byOrigin: make(map[origin]*numbers)}
 	}
 	n := f.byOrigin[from]
