@@ -48,7 +48,7 @@ func (a *admin) act() {
 	switch r := w.rng.Float64(); {
 	case len(learners) > 0 && r < 0.6:
 		a.promote(leader, pick(w.rng, learners))
-	case w.plan.has(faultWipe) && !a.unclear && len(learners) == 0 && len(voters) >= 3 && r < 0.75:
+	case w.plan.has(faultWipe) && !a.unclear && len(learners) == 0 && len(voters) >= 3 && r < 0.75 && w.allKnowMembers(voters):
 		a.wipe(pick(w.rng, voters))
 	case w.plan.has(faultMembers) && len(voters) > 3 && r < 0.9:
 		a.remove(pick(w.rng, voters))
@@ -90,6 +90,18 @@ func (a *admin) promote(leader, learner *node) {
 	}
 }
 
+// allKnowMembers says whether all voters run and will know who the voters are even after a loss of power. Otherwise those
+// that are left may believe to need the votes of members that are gone.
+func (w *World) allKnowMembers(voters []*node) bool {
+	confs := w.history.confs
+	for _, n := range voters {
+		if !n.up || n.storage.ledger.synced.commit < confs[len(confs)-1].index {
+			return false
+		}
+	}
+	return true
+}
+
 // wipe takes a voter's data away for good.
 func (a *admin) wipe(n *node) {
 	a.world.note(n.id, "wipe", "")
@@ -106,7 +118,7 @@ func (a *admin) remove(n *node) {
 // change proposes a change of membership at some member; done is called when it may be in force.
 func (a *admin) change(kind raftpb.ConfChangeType, id uint64, done func()) {
 	w := a.world
-	at := w.nodeWhere(func(n *node) bool { return n.up && w.history.oracle.Members[n.id] })
+	at := w.nodeWhere((*node).member)
 	if at == nil {
 		return
 	}

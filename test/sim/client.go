@@ -79,7 +79,7 @@ func (c *client) next() {
 		return
 	}
 	if c.member == nil || !c.member.up || w.rng.chance(0.1) {
-		c.member = w.nodeWhere(func(n *node) bool { return n.up })
+		c.member = w.nodeWhere((*node).member)
 	}
 	if c.member == nil {
 		w.after(100*time.Millisecond, c.next)

@@ -21,11 +21,17 @@ type clock struct {
 
 func newClock(w *World) *clock {
 	c := &clock{world: w, speed: 1}
+	c.set()
+	return c
+}
+
+// set draws speed and time anew: a machine may come back with another idea of the time than it had.
+func (c *clock) set() {
+	w := c.world
 	if w.plan.has(faultClocks) {
 		c.offset = w.rng.between(-90*time.Minute, 90*time.Minute)
 		c.speed = 0.8 + 0.45*w.rng.Float64()
 	}
-	return c
 }
 
 // Now implements raftlog.Clock.

@@ -76,7 +76,7 @@ func (t transport) Send(messages []*raftpb.Message) {
 func (n *network) send(from *node, m *raftpb.Message) {
 	w := n.world
 	if w.plan.bug == BugUnstamped && m.GetType() == raftpb.MsgProp {
-		m.Term, m.Index = nil, nil
+		m.Term = nil
 	}
 	data, err := proto.Marshal(m)
 	if err != nil {

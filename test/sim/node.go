@@ -6,6 +6,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -65,8 +66,12 @@ type call struct {
 
 func newNode(w *World, start raftlog.Start) *node {
 	n := &node{world: w, id: uint64(len(w.nodes)) + 1, clock: newClock(w), joins: start == raftlog.StartJoin}
-	n.storage = &storage{node: n, medium: newMedium(w, n.id)}
-	n.disk = newMachineDisk(w, n.id)
+	dir := filepath.Join(w.dir, fmt.Sprint(n.id))
+	n.storage = &storage{node: n, medium: simMedium{&simLog{limit: w.plan.segmentBytes}}}
+	if w.plan.files {
+		n.storage.medium = &fileMedium{dir: filepath.Join(dir, "log")}
+	}
+	n.disk = newMemoryDisk()
 	w.nodes = append(w.nodes, n)
 	return n
 }
@@ -125,6 +130,9 @@ func (n *node) start() {
 		return
 	}
 	n.incarnation++
+	if n.incarnation > 1 && w.rng.chance(0.2) {
+		n.clock.set()
+	}
 	received, err := n.storage.medium.newest()
 	if err == nil {
 		n.sm, err = n.disk.open(n, received)
@@ -303,18 +311,11 @@ func (n *node) restartIn(d time.Duration) {
 	n.world.after(d, n.start)
 }
 
+// member says whether the node runs and belongs to the cluster, as far as anybody knows.
+func (n *node) member() bool { return n.up && n.world.history.oracle.Members[n.id] }
+
 // leads says whether the node believes that it leads.
 func (n *node) leads() bool { return n.up && n.log.Log().Status().Lead }
-
-// voter says whether the node has a vote, as it knows.
-func (n *node) voter() bool {
-	for _, id := range n.conf.GetVoters() {
-		if id == n.id {
-			return true
-		}
-	}
-	return false
-}
 
 // memberPayload is what the entry that adds a member carries.
 func memberPayload(id uint64) []byte {

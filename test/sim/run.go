@@ -27,6 +27,8 @@ type Result struct {
 	// Entries, Acknowledged and Events count what the world did; Virtual is how long it took on its own clock.
 	Entries, Acknowledged, Events uint64
 	Virtual                       time.Duration
+	// Counts says how often each kind of event happened.
+	Counts map[string]uint64
 }
 
 // Times of a world's end.
@@ -38,8 +40,9 @@ const (
 // Run lets one world live and checks it. It must not run beside another one in the same process.
 func Run(o Options) Result {
 	defer seedProcess(o.Seed)()
+	defer smallSegments(4096 + int(o.Seed%8)*2048)()
 	w := &World{plan: newPlan(o), dir: o.Dir, context: context.Background(), rng: newRandom(o.Seed, 0x776f726c64)}
-	w.trace.print = o.Print
+	w.trace.print, w.trace.counts = o.Print, make(map[string]uint64)
 	w.net, w.history = newNetwork(w), newHistory(w)
 	w.note(0, "plan", w.plan.String())
 	w.live()
@@ -49,6 +52,7 @@ func Run(o Options) Result {
 	r := Result{
 		Plan: w.plan.String(), Hash: w.trace.hash, Err: w.failure,
 		Entries: w.history.last(), Acknowledged: w.acknowledged, Events: w.trace.count, Virtual: w.now,
+		Counts: w.trace.counts,
 	}
 	if r.Err != nil {
 		r.Tail = w.trace.tail()

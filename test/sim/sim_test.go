@@ -5,26 +5,191 @@ package sim
 
 import (
 	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
 	"testing"
 )
 
 var (
-	seedFlag  = flag.Uint64("seed", 1, "the first seed")
-	seedsFlag = flag.Uint64("seeds", 300, "how many seeds")
-	traceFlag = flag.Bool("trace", false, "print every event")
+	seedFlag   = flag.Uint64("seed", 1, "the first seed")
+	seedsFlag  = flag.Uint64("seeds", 300, "how many seeds; one is run with a report, more by processes beside one another")
+	nodesFlag  = flag.Int("nodes", 0, "how many nodes found the cluster; 0: the seed decides")
+	traceFlag  = flag.Bool("trace", false, "print every event")
+	serialFlag = flag.Bool("serial", false, "run the seeds in this process")
 )
 
+// chunkSeeds is how many seeds one process runs.
+const chunkSeeds = 25
+
+// scratch returns a folder for a world's files, in memory if the system has that.
+func scratch(t testing.TB) string {
+	t.Helper()
+	base := ""
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		base = "/dev/shm"
+	}
+	dir, err := os.MkdirTemp(base, "sim")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return filepath.Join(dir, "world")
+}
+
+// again is the command that runs one seed again.
+func again(seed uint64) string {
+	command := fmt.Sprintf("go test ./test/sim -run TestSeeds -count=1 -seeds 1 -seed %d", seed)
+	if *nodesFlag != 0 {
+		command += fmt.Sprintf(" -nodes %d", *nodesFlag)
+	}
+	return command
+}
+
+// TestSeeds lets one world after the other live. A failing seed prints what led to it and how to see it again.
 func TestSeeds(t *testing.T) {
-	for seed := *seedFlag; seed < *seedFlag+*seedsFlag; seed++ {
-		o := Options{Seed: seed, Dir: t.TempDir()}
+	if *serialFlag || *seedsFlag == 1 {
+		runSeeds(t, *seedFlag, *seedsFlag)
+		return
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	chunks := make(chan uint64)
+	go func() {
+		defer close(chunks)
+		for first := *seedFlag; first < *seedFlag+*seedsFlag; first += chunkSeeds {
+			chunks <- first
+		}
+	}()
+	var workers sync.WaitGroup
+	for range runtime.NumCPU() {
+		workers.Go(func() {
+			for first := range chunks {
+				n := min(chunkSeeds, *seedFlag+*seedsFlag-first)
+				child := exec.Command(self, "-test.run=^TestSeeds$", "-test.timeout=20m", "-serial",
+					fmt.Sprint("-seed=", first), fmt.Sprint("-seeds=", n), fmt.Sprint("-nodes=", *nodesFlag))
+				if out, err := child.CombinedOutput(); err != nil {
+					t.Errorf("seeds %d to %d: %v\n%s", first, first+n-1, err, out)
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+func runSeeds(t *testing.T, first, count uint64) {
+	dir := scratch(t)
+	for seed := first; seed < first+count; seed++ {
+		o := Options{Seed: seed, Nodes: *nodesFlag, Dir: dir}
 		if *traceFlag {
-			o.Print = func(line string) { t.Log(line) }
+			o.Print = func(line string) { fmt.Fprintln(os.Stderr, line) }
 		}
 		r := Run(o)
 		if r.Err != nil {
-			t.Errorf("%s\n%v", r.Plan, r.Err)
+			t.Errorf("the last events:\n%s\n%s\n%v\nto see it again: %s", r.Tail, r.Plan, r.Err, again(seed))
 			continue
 		}
-		t.Logf("%s: %x, %d entries, %d acked, %d events, %v", r.Plan, r.Hash, r.Entries, r.Acknowledged, r.Events, r.Virtual)
+		if count == 1 {
+			t.Logf("%s: %d entries, %d writes acknowledged, %d events, hash %x", r.Plan, r.Entries, r.Acknowledged, r.Events, r.Hash)
+		}
 	}
+}
+
+// A seed decides everything: run twice, it gives the same trace.
+func TestReproducible(t *testing.T) {
+	dir := scratch(t)
+	worlds := []Options{{Seed: 1}, {Seed: 2}, {Seed: 3, Nodes: 5}, {Seed: 4, Log: LogFiles}, {Seed: 5, Log: LogFiles}, {Seed: 6, Machine: MachineSQLite}, {Seed: 7, Log: LogFiles, Machine: MachineSQLite}}
+	hashes := make(map[uint64]bool)
+	for _, o := range worlds {
+		o.Dir = dir
+		first, second := Run(o), Run(o)
+		if first.Hash != second.Hash || first.Events != second.Events {
+			t.Errorf("%s: hash %x after %d events, then %x after %d", first.Plan, first.Hash, first.Events, second.Hash, second.Events)
+		}
+		if first.Events < 100 {
+			t.Errorf("%s: only %d events", first.Plan, first.Events)
+		}
+		hashes[first.Hash] = true
+	}
+	if len(hashes) != len(worlds) {
+		t.Errorf("%d worlds have %d traces", len(worlds), len(hashes))
+	}
+}
+
+// caughtWithin is how many seeds a planted bug may stay unseen.
+const caughtWithin = 150
+
+// Every planted bug is caught, by the checker of the invariant that it breaks.
+func TestPlantedBugs(t *testing.T) {
+	cases := []struct {
+		bug  Bug
+		want []string // one of them is in the failure
+	}{
+		{BugAckBeforeSync, []string{"invariant 1"}},
+		{BugStaleRead, []string{"invariant 6"}},
+		{BugLostEvent, []string{"invariant 5"}},
+		{BugRepeatedEvent, []string{"invariant 5"}},
+		{BugSplitRevision, []string{"invariant 5"}},
+		{BugNodeDependent, []string{"invariant 2"}},
+		{BugMapOrder, []string{"invariant 2"}},
+		{BugUnstamped, []string{"exactly once"}},
+		{BugNoRecord, []string{"invariant 1", "invariant 3"}},
+		{BugLostVote, []string{"invariant 1"}},
+		{BugEarlyRelease, []string{"invariant 3"}},
+		{BugForgottenApplied, []string{"invariant 3"}},
+	}
+	if len(cases) != int(bugEnd)-1 {
+		t.Fatalf("%d of %d bugs have a case", len(cases), int(bugEnd)-1)
+	}
+	dir := scratch(t)
+	for _, c := range cases {
+		t.Run(c.bug.String(), func(t *testing.T) {
+			for seed := uint64(1); seed <= caughtWithin; seed++ {
+				r := Run(Options{Seed: seed, Bug: c.bug, Log: LogSimulated, Machine: MachineMemory, Dir: dir})
+				if r.Err == nil {
+					continue
+				}
+				for _, want := range c.want {
+					if strings.Contains(r.Err.Error(), want) {
+						t.Logf("seed %d: %v", seed, r.Err)
+						return
+					}
+				}
+				t.Fatalf("seed %d fails otherwise than by %q: %v\n%s", seed, c.want, r.Err, r.Tail)
+			}
+			t.Errorf("not caught within %d seeds", caughtWithin)
+		})
+	}
+}
+
+// What the worlds are for happens in them.
+func TestTroubleHappens(t *testing.T) {
+	dir := scratch(t)
+	counts := make(map[string]uint64)
+	for seed := uint64(1); seed <= 40; seed++ {
+		r := Run(Options{Seed: seed, Dir: dir, Log: LogSimulated, Machine: MachineMemory})
+		if r.Err != nil {
+			t.Errorf("%v\nto see it again: %s", r.Err, again(seed))
+		}
+		for what, n := range r.Counts {
+			counts[what] += n
+		}
+	}
+	for _, what := range []string{"crash", "start", "part", "deafen", "disk", "transfer", "wipe", "change", "snapshot", "snap-send", "snap-refused",
+		"received", "restored", "unknown", "acknowledged", "compacted"} {
+		if counts[what] == 0 {
+			t.Errorf("%q never happened: %v", what, counts)
+		}
+	}
+	t.Log(counts)
 }

@@ -130,9 +130,9 @@ func (l *simLog) saveReceived(m *raftpb.SnapshotMetadata, state *raftpb.HardStat
 	l.release(m.GetIndex())
 }
 
-// release drops the segments that hold no entry after index. The last one stays.
+// release drops segments that hold no entry from index on. The one that has the record of index is never among them.
 func (l *simLog) release(index uint64) {
-	for len(l.segments) > 1 && l.segments[1].first <= index+1 {
+	for len(l.segments) > 1 && l.segments[1].first <= index {
 		l.segments = l.segments[1:]
 	}
 }

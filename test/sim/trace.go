@@ -31,9 +31,10 @@ func (e traceEvent) String() string {
 
 // trace keeps the end of what happened and a hash over all of it: two runs are the same if their hashes are.
 type trace struct {
-	ring  [traceTail]traceEvent
-	count uint64
-	hash  uint64
+	ring   [traceTail]traceEvent
+	count  uint64
+	hash   uint64
+	counts map[string]uint64 // of events, by what happened
 	// print, if set, gets every event.
 	print func(string)
 }
@@ -41,6 +42,7 @@ type trace struct {
 func (t *trace) add(e traceEvent) {
 	t.ring[t.count%traceTail] = e
 	t.count++
+	t.counts[e.what]++
 	t.hash = mix(t.hash, uint64(e.at), e.node, e.args[0], e.args[1], e.args[2])
 	t.hash = mixBytes(t.hash, []byte(e.what))
 	t.hash = mixBytes(t.hash, []byte(e.note))

@@ -37,7 +37,7 @@ func (v *watcher) poll() {
 	if v.stream != nil && (!v.member.up || v.member.incarnation != v.incarnation) {
 		v.stream = nil
 	}
-	if v.stream != nil && w.rng.chance(0.05) {
+	if v.stream != nil && (w.rng.chance(0.05) || !v.member.member()) {
 		v.stream.close()
 		v.stream = nil
 	}
@@ -54,7 +54,7 @@ func (v *watcher) poll() {
 
 func (v *watcher) open() {
 	w := v.world
-	n := w.nodeWhere(func(n *node) bool { return n.up })
+	n := w.nodeWhere((*node).member)
 	if n == nil {
 		return
 	}
@@ -77,6 +77,7 @@ func (v *watcher) take() {
 		if v.expected >= w.history.oracle.Compact {
 			w.failf("invariant 5: watcher %d wants revision %d and is told that it is compacted", v.number, v.expected)
 		}
+		w.note(v.member.id, "compacted", "", v.number, uint64(v.expected))
 		v.stream.close()
 		v.stream = nil
 		v.expected = w.history.oracle.Compact
