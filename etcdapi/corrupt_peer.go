@@ -57,15 +57,21 @@ func (p peerHash) fields() []zap.Field {
 		zap.String("remote-peer-name", p.name), zap.Strings("remote-peer-endpoints", p.urls), zap.Error(p.err))
 }
 
-// askAll asks all other members for their hash at a revision, all at a time, and
-// returns what each one answered, in the order of their ids.
-func (c *corruption) askAll(ctx context.Context, revision int64) []peerHash {
+// others are the other members, in the order of their ids.
+func (c *corruption) others() []peerHash {
 	var peers []peerHash
 	for _, m := range c.store.Members() {
 		if m.ID != c.memberID && len(m.PeerURLs) > 0 {
 			peers = append(peers, peerHash{id: types.ID(m.ID), name: m.Name, urls: m.PeerURLs})
 		}
 	}
+	return peers
+}
+
+// askAll asks all other members for their hash at a revision, all at a time, and
+// returns what each one answered.
+func (c *corruption) askAll(ctx context.Context, revision int64) []peerHash {
+	peers := c.others()
 	var asking sync.WaitGroup
 	for i := range peers {
 		asking.Go(func() { c.ask(ctx, &peers[i], revision) })

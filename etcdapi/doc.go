@@ -17,7 +17,10 @@
 //   - StateMachine adapts the store to what the log applies entries to.
 //   - Bootstrap computes the ids of a new cluster's members, as etcd does.
 //   - A Server publishes its own name and URLs and, as leader, the cluster
-//     version; and it drives the lessor (package lessor).
+//     version; and it drives the lessor (package lessor). Only the leader's
+//     lessor counts: the others ask it, over HTTP, at the endpoints of etcd.
+//   - Members compare their histories, by etcd's hashes: each before it serves,
+//     and the leader all the time. One that differs gets the CORRUPT alarm.
 //
 // Invariants, by their number in the project's design:
 //
