@@ -10,7 +10,6 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
-	"go.etcd.io/raft/v3/tracker"
 	"go.uber.org/zap"
 )
 
@@ -228,24 +227,6 @@ func (l *Log) campaignLocked() {
 	}
 }
 
-// checkStallLocked hands leadership over when a save has taken longer than followers wait for a leader:
-// this member's heartbeats go on, so nobody else would notice that its disk does not.
-func (l *Log) checkStallLocked() {
-	if l.saving == 0 || !l.leads.Load() || l.alone {
-		l.stalledTicks = 0
-		return
-	}
-	l.stalledTicks++
-	if l.stalledTicks < l.opts.ElectionTicks {
-		return
-	}
-	if to := l.bestFollowerLocked(); to != raft.None {
-		l.stalledTicks = 0 // the new leader has as long to come forward
-		l.opts.Logger.Warn("the log's disk stalls, handing leadership over", zap.String("to", fmt.Sprintf("%x", to)))
-		l.rn.TransferLeader(to)
-	}
-}
-
 // checkLateLocked tells when a leader's heartbeats leave late: when its process gets too little time.
 func (l *Log) checkLateLocked() {
 	now := l.opts.Clock.Now()
@@ -254,18 +235,6 @@ func (l *Log) checkLateLocked() {
 	if late > l.opts.TickInterval && l.leads.Load() && !l.alone && l.opts.Events.HeartbeatLate != nil {
 		l.opts.Events.HeartbeatLate(late)
 	}
-}
-
-// bestFollowerLocked returns the voter that is best fit to lead next; None if none is.
-func (l *Log) bestFollowerLocked() uint64 {
-	best, match := uint64(raft.None), uint64(0)
-	l.rn.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
-		fit := typ == raft.ProgressTypePeer && id != l.identity.MemberID && pr.RecentActive
-		if fit && (pr.Match > match || best == raft.None) {
-			best, match = id, pr.Match
-		}
-	})
-	return best
 }
 
 // sendOutbound hands queued messages to the transport, in the order in which raft made them.

@@ -200,6 +200,11 @@ func (l *Log) startRaft(rec *disk.Recovered, applied uint64, conf *raftpb.ConfSt
 			return err
 		}
 	}
+	if l.opts.ForceNewCluster && !fresh {
+		if err := l.forceAlone(rec, applied, conf); err != nil {
+			return err
+		}
+	}
 	mem, err := newMemoryLog(rec, applied, conf)
 	if err != nil {
 		return err

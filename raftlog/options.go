@@ -46,6 +46,9 @@ type Options struct {
 	MemberID, ClusterID uint64
 	// Start says how a log without data begins. Default StartNew.
 	Start Start
+	// ForceNewCluster has this member go on alone with what it has: all others are removed from the cluster. For when
+	// a majority is lost for good. Ignored by a log without data. Default false.
+	ForceNewCluster bool
 	// Peers are the founding voters with their conf changes' contexts, in the order that every
 	// founder uses. Required for StartNew.
 	Peers []raft.Peer
