@@ -48,11 +48,8 @@ const resolveTimeout = 5 * time.Second
 // Identity computes the ids that etcd would give. Errors name the flag that is
 // wrong.
 func (c InitialCluster) Identity() (Identity, error) {
-	urls, err := types.NewURLsMap(c.Members)
+	urls, err := c.urls()
 	if err != nil {
-		return Identity{}, fmt.Errorf("--initial-cluster %q: %w", c.Members, err)
-	}
-	if err := c.check(urls); err != nil {
 		return Identity{}, err
 	}
 	cluster, err := membership.NewClusterFromURLsMap(zap.NewNop(), c.Token, urls)
@@ -71,6 +68,15 @@ func (c InitialCluster) Identity() (Identity, error) {
 		identity.Peers = append(identity.Peers, raft.Peer{ID: uint64(id), Context: payload})
 	}
 	return identity, nil
+}
+
+// urls reads and checks the list of members.
+func (c InitialCluster) urls() (types.URLsMap, error) {
+	urls, err := types.NewURLsMap(c.Members)
+	if err != nil {
+		return nil, fmt.Errorf("--initial-cluster %q: %w", c.Members, err)
+	}
+	return urls, c.check(urls)
 }
 
 func (c InitialCluster) check(urls types.URLsMap) error {

@@ -5,12 +5,17 @@ package etcdapi
 
 import (
 	"context"
+	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/api/v3/version"
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/sqlstore/wire"
 )
 
@@ -105,9 +110,37 @@ func (s *maintenanceService) Snapshot(*pb.SnapshotRequest, pb.Maintenance_Snapsh
 	return notServed("Maintenance.Snapshot")
 }
 
-// MoveLeader is not served yet.
-func (s *maintenanceService) MoveLeader(context.Context, *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
-	return nil, notServed("Maintenance.MoveLeader")
+// MoveLeader hands leadership to another voter and returns when that leads. Only
+// the leader does.
+func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
+	if s.log.Leader() != s.memberID {
+		return nil, rpctypes.ErrGRPCNotLeader
+	}
+	target, known := s.store.Member(r.TargetID)
+	if !known || target.IsLearner {
+		return nil, rpctypes.ErrGRPCBadLeaderTransferee
+	}
+	if r.TargetID == s.memberID {
+		return &pb.MoveLeaderResponse{}, nil
+	}
+	fields := []zap.Field{
+		zap.Stringer("current-leader-member-id", types.ID(s.memberID)), zap.Stringer("transferee-member-id", types.ID(r.TargetID)),
+	}
+	s.opts.Logger.Info("leadership transfer starting", fields...)
+	bounded, cancel := s.bounded(ctx)
+	defer cancel()
+	start := s.opts.Clock.Now()
+	err := s.log.TransferLeadership(bounded, r.TargetID)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, rpctypes.ErrGRPCTimeout
+	case errors.Is(err, raftlog.ErrNoLeader) && s.log.Leader() == r.TargetID:
+		// It led before it was asked to.
+	case err != nil:
+		return nil, grpcError(err)
+	}
+	s.opts.Logger.Info("leadership transfer finished", append(fields, zap.Duration("took", s.since(start)))...)
+	return &pb.MoveLeaderResponse{}, nil
 }
 
 // Downgrade is not served yet.

@@ -12,7 +12,6 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v2store"
 	"go.etcd.io/etcd/server/v3/etcdserver/version"
-	"go.uber.org/zap"
 
 	"keelson.io/keelson/sqlstore"
 )

@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/coreos/go-semver/semver"
 	"go.etcd.io/etcd/api/v3/membershippb"
-	"go.etcd.io/etcd/api/v3/version"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/sqlstore/wire"
@@ -93,38 +90,4 @@ func (s *Server) showAlarms() {
 	for _, a := range s.alarms() {
 		s.metrics.Alarms.WithLabelValues(fmt.Sprintf("%x", a.MemberID), a.Alarm.String()).Set(1)
 	}
-}
-
-// updateClusterVersion sets the cluster's version, or raises it to this
-// server's, as far as this member alone can tell that all members are as new.
-func (s *Server) updateClusterVersion() {
-	next := s.nextClusterVersion()
-	if next == "" {
-		return
-	}
-	_, err := s.proposeMessage(s.stop, wire.KindClusterVersionSet, &membershippb.ClusterVersionSetRequest{Ver: next})
-	if err != nil {
-		if s.stop.Err() == nil {
-			s.opts.Logger.Warn("failed to update cluster version", zap.Error(err))
-		}
-		return
-	}
-	membership.ClusterVersionMetrics.WithLabelValues(version.Cluster(next)).Set(1)
-	s.opts.Logger.Info("cluster version is updated", zap.String("cluster-version", version.Cluster(next)))
-}
-
-// nextClusterVersion is the version to set, empty to leave it. A cluster of
-// several members keeps what it has agreed on: what the others are is asked
-// from them, which a later version does.
-func (s *Server) nextClusterVersion() string {
-	own := semver.New(version.Version)
-	next := semver.Version{Major: own.Major, Minor: own.Minor}
-	current, err := semver.NewVersion(s.store.ClusterVersion())
-	switch {
-	case err != nil:
-		return next.String()
-	case len(s.store.Members()) > 1, !current.LessThan(next):
-		return ""
-	}
-	return next.String()
 }

@@ -47,6 +47,7 @@ type Server struct {
 	leases     *leaseService
 	corruption *corruption
 	gate       *gate
+	cluster    *clusterService
 	grpc       *grpc.Server
 	health     *grpchealth.Server
 	http       *http.Server
@@ -96,6 +97,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	q := &quota{core: s.core}
 	s.leases = &leaseService{core: s.core, quota: q, lessor: s.lessor, lead: &leadership{core: s.core}}
 	s.corruption = &corruption{core: s.core, hashes: storeHashes{parts.Store}}
+	s.cluster = &clusterService{core: s.core, members: s.machine.members}
 	s.machine.metrics.Store(s.metrics)
 	s.gate = newGate(s.core)
 	s.grpc, s.health = s.newGRPC(q)
@@ -127,7 +129,7 @@ func (s *Server) newGRPC(q *quota) (*grpc.Server, *grpchealth.Server) {
 	codec.RegisterKVServer(server, &kvService{core: s.core, quota: q})
 	pb.RegisterWatchServer(server, &watchService{core: s.core})
 	pb.RegisterLeaseServer(server, s.leases)
-	pb.RegisterClusterServer(server, &clusterService{core: s.core})
+	pb.RegisterClusterServer(server, s.cluster)
 	pb.RegisterMaintenanceServer(server, &maintenanceService{core: s.core})
 	registerUnserved(server)
 	health := grpchealth.NewServer() // serving, for the whole server

@@ -251,7 +251,7 @@ func TestUnservedMethodsSaySo(t *testing.T) {
 	conn := c.ActiveConnection()
 	for _, method := range []string{
 		"/etcdserverpb.Auth/AuthEnable", "/etcdserverpb.Auth/UserList", "/v3lockpb.Lock/Lock",
-		"/v3electionpb.Election/Campaign", "/etcdserverpb.Cluster/MemberAdd", "/etcdserverpb.Maintenance/MoveLeader",
+		"/v3electionpb.Election/Campaign",
 		"/etcdserverpb.Maintenance/Downgrade",
 	} {
 		err := conn.Invoke(ctx, method, &pb.StatusRequest{}, &pb.StatusResponse{})

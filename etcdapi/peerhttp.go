@@ -1,0 +1,62 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"fmt"
+	"net/http"
+
+	"go.etcd.io/etcd/client/pkg/v3/types"
+)
+
+// Paths of the listener for members, beside those that have a file of their own.
+const (
+	raftPath             = "/raft"
+	membersPath          = "/members"
+	versionPath          = "/version"
+	downgradeEnabledPath = "/downgrade/enabled"
+)
+
+// PeerHandler answers the other members of the cluster, by etcd's endpoints: raft
+// takes what is below /raft, and this member what members ask each other besides.
+func (s *Server) PeerHandler(raft http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(raftPath, raft)
+	mux.Handle(raftPath+"/", raft)
+	mux.Handle(membersPath, s.ofCluster(http.MethodGet, func(w http.ResponseWriter, _ *http.Request) {
+		s.cluster.writeMembers(w)
+	}))
+	mux.Handle(promotePrefix, s.ofCluster(http.MethodPost, s.cluster.servePromote))
+	mux.Handle(hashKVPath, s.hashKVHandler())
+	mux.Handle(leasesPath, s.leasesHandler())
+	mux.Handle(leasesInternalPath, s.leasesHandler())
+	mux.Handle(downgradeEnabledPath, s.ofCluster(http.MethodGet, s.serveDowngradeEnabled))
+	mux.HandleFunc(versionPath, s.serveVersion)
+	return mux
+}
+
+// ofCluster serves one method, and says in the answer of which cluster it is.
+func (s *Server) ofCluster(method string, serve http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != method {
+			w.Header().Set("Allow", method)
+			http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
+			return
+		}
+		w.Header().Set(clusterIDHeader, types.ID(s.clusterID).String())
+		serve(w, r)
+	})
+}
+
+// serveDowngradeEnabled tells whether the cluster is to be downgraded, for which
+// there is no request yet.
+func (s *Server) serveDowngradeEnabled(w http.ResponseWriter, r *http.Request) {
+	if err := s.linearize(r.Context()); err != nil {
+		http.Error(w, fmt.Sprintf("failed linearized read: %v", err), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	// Whoever asked has gone if this fails.
+	_, _ = fmt.Fprint(w, false)
+}
