@@ -24,6 +24,11 @@ func (l *Log) ReadIndex(ctx context.Context) error {
 		l.mu.Unlock()
 		return l.readFailed(ErrStopped)
 	}
+	if l.localReads.Load() {
+		// It became so after the first look, and told those who waited then.
+		l.mu.Unlock()
+		return nil
+	}
 	b := l.reads.joinLocked(l)
 	l.advanceLocked()
 	l.unlockAndWake()

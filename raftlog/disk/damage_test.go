@@ -169,6 +169,48 @@ func TestFlippedBit(t *testing.T) {
 	}
 }
 
+// A record's type is not covered by checksums. The last state's, damaged, is noticed all the same: what it says of term
+// and vote must not be lost.
+func TestFlippedTypeOfLastState(t *testing.T) {
+	smallSegments(t, 64<<10)
+	for term := uint64(1); term <= 4; term++ {
+		dir := t.TempDir()
+		w, _ := mustOpen(t, dir, 0)
+		for _, s := range []*raftpb.HardState{state(term, 0), {Term: new(term), Vote: new(uint64(2)), Commit: new(uint64(2))}} {
+			e := &raftpb.Entry{Term: new(term), Index: new(uint64(1)), Data: []byte("data")}
+			if err := w.Save(s, []*raftpb.Entry{e}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mustClose(t, w)
+		path, content, _ := lastSegment(t, dir)
+		var last int64
+		for off := int64(0); ; {
+			r, next, err := frameAt(content, off)
+			if err != nil || next == 0 {
+				break
+			}
+			if r.kind == recordState {
+				last = off
+			}
+			off = next
+		}
+		at := last + frameHeaderBytes + 1 // the value of the record's first field
+		if content[at] != recordState {
+			t.Fatalf("no state's type at %d but %d", at, content[at])
+		}
+		for bit := byte(1); bit < 128; bit <<= 1 {
+			damaged := bytes.Clone(content)
+			damaged[at] ^= bit
+			write(t, path, damaged)
+			var corrupt *CorruptError
+			if _, err := newWAL(dir).Open(testIdentity, 0); !errors.As(err, &corrupt) || corrupt.Offset != last {
+				t.Errorf("term %d: type %d is taken: %v", term, damaged[at], err)
+			}
+		}
+	}
+}
+
 // A crash in the middle of a write leaves any of its sectors: the log opens with all that was saved before.
 func TestTornWrite(t *testing.T) {
 	smallSegments(t, 64<<10)

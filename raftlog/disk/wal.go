@@ -282,7 +282,7 @@ func (w *WAL) recordSnapshot(m *raftpb.SnapshotMetadata) error {
 	if w.broken {
 		return fmt.Errorf("write-ahead log: an earlier write failed: %w", ErrNotSaved)
 	}
-	record := &walpb.Snapshot{Index: new(m.GetIndex()), Term: new(m.GetTerm()), ConfState: m.GetConfState()}
+	record := recordOf(m)
 	if err := w.wal.SaveSnapshot(record); err != nil {
 		return w.writeFailed(err)
 	}
@@ -306,7 +306,7 @@ func (w *WAL) SaveReceived(s *raftpb.Snapshot, state *raftpb.HardState) error {
 		return fmt.Errorf("write-ahead log: an earlier write failed: %w", ErrNotSaved)
 	}
 	m := s.GetMetadata()
-	record := &walpb.Snapshot{Index: new(m.GetIndex()), Term: new(m.GetTerm()), ConfState: m.GetConfState()}
+	record := recordOf(m)
 	if err := w.wal.SaveSnapshot(record); err != nil {
 		return w.writeFailed(err)
 	}
@@ -322,6 +322,10 @@ func (w *WAL) SaveReceived(s *raftpb.Snapshot, state *raftpb.HardState) error {
 		return fmt.Errorf("write-ahead log: release segments: %w", err)
 	}
 	return nil
+}
+
+func recordOf(m *raftpb.SnapshotMetadata) *walpb.Snapshot {
+	return &walpb.Snapshot{Index: new(m.GetIndex()), Term: new(m.GetTerm()), ConfState: m.GetConfState()}
 }
 
 // FreeBytes returns the space that the log's file system has for this process.
