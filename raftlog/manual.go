@@ -14,7 +14,8 @@ import (
 // Manual is a log without goroutines: whoever has it calls what the writer, the applier and the ticker would do,
 // step by step, so that a simulation decides what happens when, and the same steps have the same result. All
 // its methods, and those of its Log, must be called by one goroutine. Of the Log's, those that wait
-// (Propose, ProposeConfChange, ReadIndex, TransferLeadership, Stop) must not be called.
+// (Propose, ProposeConfChange, ReadIndex, TransferLeadership, Stop) must not be called. raft draws the times of elections
+// from crypto/rand.Reader: who wants the same run again puts a seeded one there.
 type Manual struct {
 	l      *Log
 	batch  batch // saved, or to be saved again if failed is set

@@ -14,7 +14,6 @@ import (
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"keelson.io/keelson/raftlog/disk"
@@ -134,7 +133,7 @@ func (h *hand) step() {
 			} else if err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) {
 				h.t.Error(err)
 			}
-			h.trace = append(h.trace, protojson.Format(in))
+			h.trace = append(h.trace, fmt.Sprint(in.GetType(), in.GetFrom(), in.GetTerm(), in.GetIndex(), in.GetLogTerm(), in.GetCommit(), len(in.GetEntries())))
 		}
 	}
 	s := m.Log().Status()
@@ -234,7 +233,7 @@ func TestManualIsDeterministic(t *testing.T) {
 	smallSegments(t, 64<<10)
 	reader := crand.Reader
 	defer func() { crand.Reader = reader }()
-	for seed := range uint64(5) {
+	for seed := range uint64(2) {
 		var runs [2][]string
 		for i := range runs {
 			crand.Reader = rand.NewChaCha8([32]byte{byte(seed)})
