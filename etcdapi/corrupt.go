@@ -40,11 +40,6 @@ type hashStore interface {
 	CompactHashes() []sqlstore.HashResult
 }
 
-// storeHashes stands in until the store has hashes of compactions.
-type storeHashes struct{ *sqlstore.Store }
-
-func (storeHashes) CompactHashes() []sqlstore.HashResult { return nil }
-
 // CheckInitialCorruption compares this member's history with that of every member
 // that can be reached, at this member's revision. It is to be called before
 // clients are served. The error names the members that differ; then this member

@@ -256,6 +256,47 @@ func TestChangedRowIsDetected(t *testing.T) {
 	refused(t, c, nil)
 }
 
+// TestChangedRowIsDetectedByCompactions needs no one to read everything.
+func TestChangedRowIsDetectedByCompactions(t *testing.T) {
+	c := startTrio(t, trioOptions{})
+	ctx := testContext(t)
+	leader := c.leader()
+	client := c.client(leader)
+	var last int64
+	for _, value := range []string{"1", "2", "3", "4"} {
+		resp, err := client.Put(ctx, "key", value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		last = resp.Header.Revision
+	}
+	c.compact(last - 3)
+	if leader.corruption.compactions(ctx); leader.corruption.checked != last-3 {
+		t.Fatalf("checked %d, want %d", leader.corruption.checked, last-3)
+	}
+	wrong := c.followers()[1]
+	wrong.tamper(t)
+	c.compact(last)
+	leader.corruption.compactions(ctx)
+	if got := c.accused(); !slices.Equal(got, []string{wrong.name}) {
+		t.Fatalf("accused %q, want %s", got, wrong.name)
+	}
+}
+
+// compact compacts, and waits until every member has a hash of that.
+func (c *trio) compact(revision int64) {
+	c.t.Helper()
+	if _, err := c.client(c.leader()).Compact(testContext(c.t), revision); err != nil {
+		c.t.Fatal(err)
+	}
+	eventually(c.t, "hashes of the compaction", func() bool {
+		return !slices.ContainsFunc(c.members, func(m *third) bool {
+			newest := m.hashes.CompactHashes()
+			return len(newest) == 0 || newest[0].HashRevision != revision
+		})
+	})
+}
+
 // refused checks that every member answers writes with want.
 func refused(t *testing.T, c *trio, want error) {
 	t.Helper()

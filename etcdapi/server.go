@@ -96,7 +96,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	}
 	q := &quota{core: s.core}
 	s.leases = &leaseService{core: s.core, quota: q, lessor: s.lessor, lead: &leadership{core: s.core}}
-	s.corruption = &corruption{core: s.core, hashes: storeHashes{parts.Store}}
+	s.corruption = &corruption{core: s.core, hashes: parts.Store}
 	s.cluster = &clusterService{core: s.core, members: s.machine.members}
 	s.machine.metrics.Store(s.metrics)
 	s.gate = newGate(s.core)

@@ -6,6 +6,7 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,8 @@ type compactor struct {
 	done chan struct{}
 
 	mu      sync.Mutex
-	target  int64 // revision to compact at; 0: nothing to do
+	target  int64        // revision to compact at; 0: nothing to do
+	ordered []compaction // up to target, to be hashed; the newest maxCompactHashes
 	waiting []compactionWaiter
 }
 
@@ -40,10 +42,19 @@ func (s *Store) applyCompaction(rev int64) (*CompactionResult, error) {
 	case rev > s.rev:
 		return nil, ErrFutureRevision
 	}
+	s.compactor.order(compaction{after: s.compactRev, at: rev})
 	s.compactRev = rev
 	s.pins.dropBelow(rev)
 	s.batch.Settings = append(s.batch.Settings, sqldb.Setting{Name: sqldb.SettingCompactScheduled, Int: rev})
 	return &CompactionResult{Revision: s.rev, Done: s.compactor.request(rev)}, nil
+}
+
+// order has a compaction hashed before request has it done.
+func (c *compactor) order(one compaction) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ordered = append(c.ordered, one)
+	c.ordered = slices.Delete(c.ordered, 0, max(0, len(c.ordered)-maxCompactHashes))
 }
 
 // request asks for a compaction at rev; the channel is closed after it.
@@ -81,9 +92,10 @@ func (c *compactor) run(s *Store) {
 		case <-c.wake:
 		}
 		c.mu.Lock()
-		rev := c.target
-		c.target = 0
+		rev, ordered := c.target, c.ordered
+		c.target, c.ordered = 0, nil
 		c.mu.Unlock()
+		s.hashCompactions(s.ctx, ordered)
 		if rev == 0 {
 			continue
 		}

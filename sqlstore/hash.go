@@ -28,11 +28,16 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // revision order, the bbolt key and the encoded KeyValue of every write up to
 // rev. Of the writes at or below the compacted revision only those count that
 // compaction at rev would keep, unless there are none at all, and a tombstone
-// at the compacted revision never does.
+// at the compacted revision never does. At a revision of which the store has a
+// hash from compacting there (see CompactHashes) it is that one.
 // Errors: ErrCompacted, ErrFutureRevision, ctx's, or an error of the database.
 func (s *Store) HashKV(ctx context.Context, rev int64) (HashResult, error) {
 	start := s.opts.DB.Clock.Now()
 	defer func() { s.opts.Metrics.HashRevDuration.Observe(s.millisSince(start) / 1e3) }()
+	if h, ok := s.compactHashes.at(rev); ok {
+		h.Current = s.Revision()
+		return h, nil
+	}
 	for {
 		w := s.view.Load()
 		if rev > 0 && rev < w.compactRev {
@@ -45,7 +50,7 @@ func (s *Store) HashKV(ctx context.Context, rev int64) (HashResult, error) {
 		if at == 0 {
 			at = w.rev
 		}
-		h := &kvHash{view: w, rev: at, nothingLive: w.count([]byte{0}, []byte{0}, at) == 0}
+		h := &kvHash{view: w, rev: at, nothingKept: !w.anyAt(at, liveOnly)}
 		stale := false
 		err := s.db.View(ctx, func(v *sqldb.View) error {
 			// Rows go only after the compacted revision has moved: if it has
@@ -53,11 +58,7 @@ func (s *Store) HashKV(ctx context.Context, rev int64) (HashResult, error) {
 			if stale = s.view.Load().compactRev != w.compactRev; stale {
 				return nil
 			}
-			h.sum = crc32.Update(0, castagnoli, []byte("key"))
-			return v.Scan(ctx, func(r sqldb.Row) error {
-				h.add(r)
-				return nil
-			})
+			return h.scan(ctx, v)
 		})
 		if err != nil {
 			return HashResult{}, err
@@ -68,13 +69,40 @@ func (s *Store) HashKV(ctx context.Context, rev int64) (HashResult, error) {
 	}
 }
 
+// Which keys anyAt looks for.
+type presence int
+
+const (
+	liveOnly      presence = iota // those that exist at the revision
+	liveOrDeleted                 // also those deleted by the revision itself
+)
+
+// anyAt reports whether there is any such key.
+func (w *view) anyAt(rev int64, p presence) (found bool) {
+	w.tree.Ascend("", "", func(_ string, e *entry) bool {
+		v := e.latest(rev)
+		found = v != nil && (!v.tombstone() || p == liveOrDeleted && v.revision == rev)
+		return !found
+	})
+	return found
+}
+
 // kvHash hashes rows as etcd hashes its key bucket.
 type kvHash struct {
 	view        *view
 	rev         int64
-	nothingLive bool // no key exists at rev
+	nothingKept bool // compaction at rev would keep nothing
 	sum         uint32
 	buf         []byte
+}
+
+// scan hashes all rows of a snapshot.
+func (h *kvHash) scan(ctx context.Context, v *sqldb.View) error {
+	h.sum = crc32.Update(0, castagnoli, []byte("key"))
+	return v.Scan(ctx, func(r sqldb.Row) error {
+		h.add(r)
+		return nil
+	})
 }
 
 func (h *kvHash) add(r sqldb.Row) {
@@ -106,7 +134,7 @@ func (h *kvHash) keeps(r sqldb.Row) bool {
 		return false
 	}
 	at := h.rev
-	if h.nothingLive {
+	if h.nothingKept {
 		at = h.view.compactRev
 	}
 	v := e.at(at)
@@ -120,12 +148,6 @@ func (s *Store) Hash(ctx context.Context) (uint32, int64, error) {
 	defer func() { s.opts.Metrics.HashDuration.Observe(s.millisSince(start) / 1e3) }()
 	w := s.view.Load()
 	h := &kvHash{view: &view{tree: w.tree, rev: w.rev, compactRev: -1}, rev: 1<<63 - 1}
-	h.sum = crc32.Update(0, castagnoli, []byte("key"))
-	err := s.db.View(ctx, func(v *sqldb.View) error {
-		return v.Scan(ctx, func(r sqldb.Row) error {
-			h.add(r)
-			return nil
-		})
-	})
+	err := s.db.View(ctx, func(v *sqldb.View) error { return h.scan(ctx, v) })
 	return h.sum, w.rev, err
 }

@@ -44,6 +44,8 @@ type Store struct {
 	cluster   clusterState
 	compactor compactor
 
+	compactHashes compactHashes
+
 	// mu is held by whoever changes the state: apply, and compaction for a
 	// slice at a time. It guards what follows.
 	mu         sync.Mutex

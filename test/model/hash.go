@@ -109,12 +109,6 @@ func (s *Store) HashKV(r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
 			return s.hashResponse(h), nil
 		}
 	}
-	return s.HashKVAfresh(r)
-}
-
-// HashKVAfresh answers as a server that remembers no hash of a compaction: an
-// etcd after a restart, and a keelson.
-func (s *Store) HashKVAfresh(r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
 	rev := r.Revision
 	switch {
 	case rev > 0 && rev < s.compactRev:

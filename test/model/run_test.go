@@ -12,7 +12,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"keelson.io/keelson/test/harness"
 	"keelson.io/keelson/test/model"
 )
 
@@ -67,27 +66,7 @@ func (r *run) compare(req operation) {
 	want := ask(r.store, req)
 	r.tally.add(req, want.err)
 	got := r.each(func(i int) answer { return r.targets[i].ask(req) })
-	if hash, ok := req.(*pb.HashKVRequest); ok {
-		r.checkHash(hash, want, got)
-		return
-	}
 	r.check(want, got)
-}
-
-// checkHash knows the one answer in which keelson differs from an etcd that
-// has not restarted since: it does not remember the hashes of compactions.
-func (r *run) checkHash(req *pb.HashKVRequest, want answer, got []answer) {
-	r.t.Helper()
-	afresh := answerOf(r.store.HashKVAfresh(req))
-	for i, tg := range r.targets {
-		expected := want
-		if tg.server.Kind() == harness.Keelson {
-			expected = afresh
-		}
-		if !got[i].equal(expected) {
-			r.mismatch(expected, got)
-		}
-	}
 }
 
 // each calls f for every server, at the same time.

@@ -1,0 +1,88 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sqlstore
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"keelson.io/keelson/sqlstore/sqldb"
+)
+
+// maxCompactHashes is how many hashes of compactions are remembered, as in etcd.
+const maxCompactHashes = 10
+
+// compaction is one that the log has ordered: of what a compaction at after has
+// left and was written since, up to at.
+type compaction struct{ after, at int64 }
+
+// compactHashes are the hashes of the newest compactions. All members compact at
+// the same revisions, so these can be compared without anybody reading anything.
+// They are not kept over a restart.
+type compactHashes struct {
+	mu     sync.Mutex
+	hashes []HashResult // by revision, the newest last
+}
+
+// at returns the hash of a compaction at rev, if it is remembered.
+func (c *compactHashes) at(rev int64) (HashResult, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := slices.IndexFunc(c.hashes, func(h HashResult) bool { return h.HashRevision == rev })
+	if i < 0 {
+		return HashResult{}, false
+	}
+	return c.hashes[i], true
+}
+
+func (c *compactHashes) add(h HashResult) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hashes = append(c.hashes, h)
+	c.hashes = slices.Delete(c.hashes, 0, max(0, len(c.hashes)-maxCompactHashes))
+}
+
+// CompactHashes returns the hashes that the newest compactions have left, the
+// newest first: HashRevision is that of the compaction, CompactRevision that of
+// the one before. Members with the same log have the same, as far as they have
+// them; an etcd member has them too.
+func (s *Store) CompactHashes() []HashResult {
+	s.compactHashes.mu.Lock()
+	defer s.compactHashes.mu.Unlock()
+	newest := slices.Clone(s.compactHashes.hashes)
+	slices.Reverse(newest)
+	return newest
+}
+
+// hashCompactions remembers the hashes of compactions of which nothing is deleted
+// yet. Without one members are compared at the next.
+func (s *Store) hashCompactions(ctx context.Context, ordered []compaction) {
+	for _, c := range ordered {
+		h, err := s.hashCompaction(ctx, c)
+		if err != nil {
+			if ctx.Err() == nil {
+				s.log.Warn("no hash of a compaction", zap.Int64("compact-revision", c.at), zap.Error(err))
+			}
+			return
+		}
+		s.compactHashes.add(h)
+	}
+}
+
+// hashCompaction hashes what etcd hashes while it compacts: the writes up to the
+// compaction, without those that the compaction before it has removed.
+func (s *Store) hashCompaction(ctx context.Context, c compaction) (HashResult, error) {
+	s.mu.Lock() // until the batch that ordered it is with the writer
+	w := *s.view.Load()
+	s.mu.Unlock()
+	w.compactRev = c.after
+	h := &kvHash{view: &w, rev: c.at, nothingKept: !w.anyAt(c.at, liveOrDeleted)}
+	if err := s.db.View(ctx, func(v *sqldb.View) error { return h.scan(ctx, v) }); err != nil {
+		return HashResult{}, err
+	}
+	return HashResult{Hash: h.sum, CompactRevision: c.after, HashRevision: c.at}, nil
+}
