@@ -116,6 +116,15 @@ func (a *Accountant) Observe(w Write) {
 	}
 }
 
+// Reset forgets what is stored: it is told anew, as OpLoad. Writes stay counted.
+func (a *Accountant) Reset() {
+	for _, acc := range *a.accounts.Load() {
+		acc.objects.Store(0)
+		acc.liveBytes.Store(0)
+		acc.historyBytes.Store(0)
+	}
+}
+
 // account returns that of key's resource.
 func (a *Accountant) account(key string) *account {
 	k, ok := Parse(key)

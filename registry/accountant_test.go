@@ -70,6 +70,32 @@ keelson_registry_writes_total{group="batch",op="update",resource="jobs"} 0
 	}
 }
 
+func TestAccountantReset(t *testing.T) {
+	a := NewAccountant(DefaultMaxResources)
+	a.Observe(Write{Key: web, NewSize: 100, History: 7, Op: OpPut})
+	a.Reset()
+	a.Observe(Write{Key: web, NewSize: 40, History: 1, Op: OpLoad})
+	const want = `
+# HELP keelson_registry_history_bytes Bytes of older revisions that are not compacted yet, by resource.
+# TYPE keelson_registry_history_bytes gauge
+keelson_registry_history_bytes{group="",resource="pods"} 1
+# HELP keelson_registry_live_bytes Bytes of the newest revisions of the objects that exist, by resource.
+# TYPE keelson_registry_live_bytes gauge
+keelson_registry_live_bytes{group="",resource="pods"} 40
+# HELP keelson_registry_objects Objects that exist, by resource.
+# TYPE keelson_registry_objects gauge
+keelson_registry_objects{group="",resource="pods"} 1
+# HELP keelson_registry_writes_total Writes applied since the start, by resource and operation.
+# TYPE keelson_registry_writes_total counter
+keelson_registry_writes_total{group="",op="create",resource="pods"} 1
+keelson_registry_writes_total{group="",op="delete",resource="pods"} 0
+keelson_registry_writes_total{group="",op="update",resource="pods"} 0
+`
+	if err := testutil.CollectAndCompare(a, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestAccountantIsBounded(t *testing.T) {
 	a := NewAccountant(2)
 	for i := range 10 {
