@@ -154,7 +154,7 @@ func (s *Store) finishBatch() error {
 	s.batch = &sqldb.Batch{}
 	s.writing.add(s.fresh)
 	s.fresh = nil
-	if err := s.db.Write(b); err != nil {
+	if err := s.db.now().Write(b); err != nil {
 		return fmt.Errorf("sqlstore: writing up to entry %d: %w", b.AppliedIndex, err)
 	}
 	s.publish()

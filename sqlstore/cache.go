@@ -61,3 +61,13 @@ func (c *valueCache) bytes() int64 {
 	defer c.mu.Unlock()
 	return c.used
 }
+
+// clear drops all values.
+func (c *valueCache) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range c.ring {
+		v.data.Store(nil)
+	}
+	c.ring, c.used, c.hand = nil, 0, 0
+}

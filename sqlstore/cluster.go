@@ -48,7 +48,10 @@ type alarmKey struct {
 	alarm  pb.AlarmType
 }
 
+// recover makes it what a database holds. After an error it is of no use.
 func (c *clusterState) recover(state sqldb.State) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.members = make(map[uint64]Member)
 	c.removed = make(map[uint64]struct{})
 	c.alarms = make(map[alarmKey]struct{})
@@ -151,21 +154,25 @@ func (s *Store) Member(id uint64) (Member, bool) {
 }
 
 // Members returns the members in the order of their ids.
-func (s *Store) Members() []Member {
-	s.cluster.mu.RLock()
-	defer s.cluster.mu.RUnlock()
-	out := make([]Member, 0, len(s.cluster.members))
-	for _, id := range slices.Sorted(maps.Keys(s.cluster.members)) {
-		out = append(out, s.cluster.members[id])
+func (s *Store) Members() []Member { return s.cluster.memberList() }
+
+func (c *clusterState) memberList() []Member {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	out := make([]Member, 0, len(c.members))
+	for _, id := range slices.Sorted(maps.Keys(c.members)) {
+		out = append(out, c.members[id])
 	}
 	return out
 }
 
 // Removed returns the ids of members that were removed, in order.
-func (s *Store) Removed() []uint64 {
-	s.cluster.mu.RLock()
-	defer s.cluster.mu.RUnlock()
-	return slices.Sorted(maps.Keys(s.cluster.removed))
+func (s *Store) Removed() []uint64 { return s.cluster.removedList() }
+
+func (c *clusterState) removedList() []uint64 {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Sorted(maps.Keys(c.removed))
 }
 
 // ClusterVersion returns the version the cluster agreed on, empty before it did.

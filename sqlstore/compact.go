@@ -20,8 +20,9 @@ import (
 // and written with the entry. A crash leaves it above the finished one, and
 // the next start does the whole walk again, which finds what is left.
 type compactor struct {
-	wake chan struct{} // capacity 1
-	done chan struct{}
+	wake   chan struct{} // capacity 1
+	cancel context.CancelFunc
+	done   chan struct{} // the goroutine has returned
 
 	mu      sync.Mutex
 	target  int64        // revision to compact at; 0: nothing to do
@@ -61,9 +62,6 @@ func (c *compactor) order(one compaction) {
 func (c *compactor) request(rev int64) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.wake == nil {
-		c.wake = make(chan struct{}, 1)
-	}
 	c.target = max(c.target, rev)
 	done := make(chan struct{})
 	c.waiting = append(c.waiting, compactionWaiter{rev, done})
@@ -71,23 +69,39 @@ func (c *compactor) request(rev int64) <-chan struct{} {
 	return done
 }
 
-func (c *compactor) start(s *Store) {
+// resume does what a loaded state says is left of a compaction, and lets those go
+// who wait for one that is done.
+func (c *compactor) resume(l *loaded) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.wake == nil {
-		c.wake = make(chan struct{}, 1)
+	c.target, c.ordered = 0, nil
+	c.mu.Unlock()
+	if l.unfinished {
+		c.request(l.compactRev)
+		return
 	}
-	c.done = make(chan struct{})
-	go c.run(s)
+	c.finished(l.compactRev)
 }
 
-func (c *compactor) wait() { <-c.done }
+func newCompactor() compactor { return compactor{wake: make(chan struct{}, 1)} }
 
-func (c *compactor) run(s *Store) {
+// start begins to do what is requested.
+func (c *compactor) start(s *Store) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	c.cancel, c.done = cancel, make(chan struct{})
+	go c.run(ctx, s)
+}
+
+// stop returns when nothing is compacted any more. What is left may be resumed.
+func (c *compactor) stop() {
+	c.cancel()
+	<-c.done
+}
+
+func (c *compactor) run(ctx context.Context, s *Store) {
 	defer close(c.done)
 	for {
 		select {
-		case <-s.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-c.wake:
 		}
@@ -95,11 +109,11 @@ func (c *compactor) run(s *Store) {
 		rev, ordered := c.target, c.ordered
 		c.target, c.ordered = 0, nil
 		c.mu.Unlock()
-		s.hashCompactions(s.ctx, ordered)
+		s.hashCompactions(ctx, ordered)
 		if rev == 0 {
 			continue
 		}
-		if err := s.compact(s.ctx, rev); err != nil {
+		if err := s.compact(ctx, rev); err != nil {
 			if !errors.Is(err, context.Canceled) {
 				s.log.Error("compaction stopped; it is resumed at the next start or compaction",
 					zap.Int64("compact-revision", rev), zap.Error(err))
@@ -137,12 +151,12 @@ func (s *Store) compact(ctx context.Context, rev int64) error {
 		if len(seqs) == 0 {
 			continue
 		}
-		if err := s.db.Delete(ctx, seqs); err != nil {
+		if err := s.db.now().Delete(ctx, seqs); err != nil {
 			return err
 		}
 		total += len(seqs)
 	}
-	err := s.db.Write(&sqldb.Batch{Settings: []sqldb.Setting{{Name: sqldb.SettingCompactFinished, Int: rev}}})
+	err := s.db.now().Write(&sqldb.Batch{Settings: []sqldb.Setting{{Name: sqldb.SettingCompactFinished, Int: rev}}})
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,12 @@ func (c *compactHashes) add(h HashResult) {
 	c.hashes = slices.Delete(c.hashes, 0, max(0, len(c.hashes)-maxCompactHashes))
 }
 
+func (c *compactHashes) clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hashes = nil
+}
+
 // CompactHashes returns the hashes that the newest compactions have left, the
 // newest first: HashRevision is that of the compaction, CompactRevision that of
 // the one before. Members with the same log have the same, as far as they have
@@ -81,7 +87,7 @@ func (s *Store) hashCompaction(ctx context.Context, c compaction) (HashResult, e
 	s.mu.Unlock()
 	w.compactRev = c.after
 	h := &kvHash{view: &w, rev: c.at, nothingKept: !w.anyAt(c.at, liveOrDeleted)}
-	if err := s.db.View(ctx, func(v *sqldb.View) error { return h.scan(ctx, v) }); err != nil {
+	if err := s.readAll(ctx, func(ctx context.Context, v *sqldb.View) error { return h.scan(ctx, v) }); err != nil {
 		return HashResult{}, err
 	}
 	return HashResult{Hash: h.sum, CompactRevision: c.after, HashRevision: c.at}, nil

@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"keelson.io/keelson/sqlstore/index"
+	"keelson.io/keelson/sqlstore/sqldb"
 	"keelson.io/keelson/sqlstore/wire"
 )
 
@@ -39,6 +40,12 @@ func (v *version) encoded() []byte {
 		v.touched.Store(true)
 	}
 	return unsafe.Slice(p, v.size)
+}
+
+// isOf tells whether the row is that of the version. A row by the same number could
+// be another one's if a restored database had numbered its rows otherwise.
+func (v *version) isOf(r sqldb.Row) bool {
+	return r.Revision == v.revision && r.Sub == int64(v.sub) && r.Tombstone == v.tombstone()
 }
 
 func (v *version) setEncoded(data []byte) { v.data.Store(unsafe.SliceData(data)) }

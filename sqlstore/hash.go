@@ -52,7 +52,7 @@ func (s *Store) HashKV(ctx context.Context, rev int64) (HashResult, error) {
 		}
 		h := &kvHash{view: w, rev: at, nothingKept: !w.anyAt(at, liveOnly)}
 		stale := false
-		err := s.db.View(ctx, func(v *sqldb.View) error {
+		err := s.readAll(ctx, func(ctx context.Context, v *sqldb.View) error {
 			// Rows go only after the compacted revision has moved: if it has
 			// not, this snapshot holds all that the view knows.
 			if stale = s.view.Load().compactRev != w.compactRev; stale {
@@ -148,6 +148,6 @@ func (s *Store) Hash(ctx context.Context) (uint32, int64, error) {
 	defer func() { s.opts.Metrics.HashDuration.Observe(s.millisSince(start) / 1e3) }()
 	w := s.view.Load()
 	h := &kvHash{view: &view{tree: w.tree, rev: w.rev, compactRev: -1}, rev: 1<<63 - 1}
-	err := s.db.View(ctx, func(v *sqldb.View) error { return h.scan(ctx, v) })
+	err := s.readAll(ctx, func(ctx context.Context, v *sqldb.View) error { return h.scan(ctx, v) })
 	return h.sum, w.rev, err
 }

@@ -159,19 +159,33 @@ type historyPage struct {
 // historyPage reads rows of revisions in [w.next, end) from SQLite and keeps
 // those that w wants. A revision is never split over two pages.
 func (s *Store) historyPage(ctx context.Context, w *watcher, end int64) (historyPage, error) {
-	seq := w.cursor
-	if seq == 0 {
-		var err error
-		if seq, err = s.db.SeqOfRevision(ctx, w.next); err != nil {
-			return historyPage{}, err
-		}
-	}
 	page := historyPage{next: end}
+	err := s.db.use(func(db *sqldb.DB) (err error) {
+		seq := w.cursor
+		if seq == 0 {
+			if seq, err = db.SeqOfRevision(ctx, w.next); err != nil {
+				return err
+			}
+		}
+		return s.fillPage(ctx, w, &page, rowsFrom{db, seq})
+	})
+	return page, err
+}
+
+// rowsFrom is where a page begins.
+type rowsFrom struct {
+	db  *sqldb.DB
+	seq int64
+}
+
+// fillPage reads rows up to page.next, and sets that to less if the page is full before.
+func (s *Store) fillPage(ctx context.Context, w *watcher, page *historyPage, from rowsFrom) error {
+	end := page.next
 	view := s.view.Load()
 	rows, bytes := 0, 0
 	errFull := errors.New("page is full")
 	last := int64(0)
-	err := s.db.Scan(ctx, seq, func(r sqldb.Row) error {
+	err := from.db.Scan(ctx, from.seq, func(r sqldb.Row) error {
 		if r.Revision >= end {
 			return errFull
 		}
@@ -187,10 +201,10 @@ func (s *Store) historyPage(ctx context.Context, w *watcher, end int64) (history
 		}
 		return nil
 	})
-	if err != nil && !errors.Is(err, errFull) {
-		return historyPage{}, err
+	if errors.Is(err, errFull) {
+		return nil
 	}
-	return page, nil
+	return err
 }
 
 // eventOfRow makes the event of a row, nil if w does not want it.

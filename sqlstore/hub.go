@@ -5,6 +5,8 @@ package sqlstore
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -39,6 +41,8 @@ type hub struct {
 	ranges adt.IntervalTree // of map[*watcher]struct{}
 	spans  int              // intervals in ranges
 	ring   eventRing
+	// restores counts how often history was replaced: cursors before it are void.
+	restores int
 }
 
 type watchLimits struct {
@@ -246,6 +250,9 @@ func (h *hub) catchUp(ctx context.Context, w *watcher) ([]*sharedEvent, bool, er
 		h.mu.Unlock()
 		return nil, false, ErrCompacted
 	}
+	if w.restores != h.restores {
+		w.restores, w.cursor = h.restores, 0
+	}
 	ringFirst := h.ring.first
 	if w.next >= ringFirst {
 		groups := h.ring.since(w.next, historyPageRows)
@@ -271,4 +278,39 @@ func (h *hub) catchUpFromRows(ctx context.Context, w *watcher, end int64) ([]*sh
 	}
 	w.next, w.cursor = page.next, page.cursor
 	return page.events, false, nil
+}
+
+// restored goes on at revision rev after the history between was replaced at one
+// blow: publish shows it to readers. Watchers that it has something for, or that
+// it may have, read it as others read history.
+func (h *hub) restored(rev int64, publish func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	publish()
+	told := h.rev
+	h.rev = rev
+	h.ring = eventRing{first: rev + 1, limit: h.ring.limit}
+	h.restores++
+	for _, w := range h.synced() {
+		// All up to told were handed to it, those that it did not want included.
+		if next := max(w.next, told+1); next <= rev {
+			h.remove(w)
+			w.stream.lag(w, next)
+		}
+	}
+}
+
+// synced returns the watchers in the index; the caller holds mu.
+func (h *hub) synced() []*watcher {
+	var all []*watcher
+	for _, set := range h.keys {
+		all = slices.AppendSeq(all, maps.Keys(set))
+	}
+	if h.spans > 0 {
+		h.ranges.Visit(adt.NewStringAffineInterval("", ""), func(n *adt.IntervalValue) bool {
+			all = slices.AppendSeq(all, maps.Keys(n.Val.(map[*watcher]struct{})))
+			return true
+		})
+	}
+	return all
 }

@@ -26,6 +26,7 @@ const (
 	LeaseGranted LeaseEventKind = iota
 	LeaseRevoked
 	LeaseCheckpointed
+	LeaseReset // all that was told before is void; a LeaseGranted follows for each lease there is
 )
 
 // LeaseEvent tells whoever keeps the clock of leases what apply did to one.
@@ -47,10 +48,15 @@ type leaseState struct {
 
 func newLeaseSet() *leaseSet { return &leaseSet{leases: make(map[int64]*leaseState)} }
 
-func (l *leaseSet) recover(leases []sqldb.Lease) {
-	for _, r := range leases {
-		l.put(Lease(r))
-	}
+func newLeaseState(l Lease) *leaseState {
+	return &leaseState{Lease: l, keys: make(map[string]struct{})}
+}
+
+// replace puts others in the place of all leases.
+func (l *leaseSet) replace(leases map[int64]*leaseState) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leases = leases
 }
 
 func (l *leaseSet) put(lease Lease) {
@@ -60,7 +66,7 @@ func (l *leaseSet) put(lease Lease) {
 		old.Lease = lease
 		return
 	}
-	l.leases[lease.ID] = &leaseState{Lease: lease, keys: make(map[string]struct{})}
+	l.leases[lease.ID] = newLeaseState(lease)
 }
 
 func (l *leaseSet) remove(id int64) {

@@ -70,7 +70,8 @@ const (
 	ChangePut ChangeKind = iota
 	ChangeDelete
 	ChangeCompact // versions of the key left history
-	ChangeLoad    // found at start
+	ChangeLoad    // found at start, or after a reset
+	ChangeReset   // all that was told before is void; a ChangeLoad follows for all there is
 )
 
 // Change is what one write, or compaction, did to a key. Sizes are bytes of

@@ -54,3 +54,10 @@ func (p *pins) dropBelow(rev int64) {
 	clear(p.views[len(kept):])
 	p.views = kept
 }
+
+// clear forgets all views.
+func (p *pins) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.views = nil
+}

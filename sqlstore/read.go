@@ -124,7 +124,7 @@ func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (*wire.RangeRespo
 	for {
 		w := s.view.Load()
 		resp, err := s.rangeOn(ctx, w, r)
-		if errors.Is(err, errRowGone) && r.Revision <= 0 {
+		if errors.Is(err, errRowGone) && r.Revision <= 0 && s.view.Load() != w {
 			continue // the view was old: a newer one has other rows
 		}
 		if err == nil && resp.More && r.Revision <= 0 {
@@ -321,10 +321,14 @@ func (s *Store) loadAll(ctx context.Context, pairs []pair) ([][]byte, error) {
 		seqs[i] = pairs[c].v.seq
 	}
 	found := 0
-	err := s.db.Read(ctx, seqs, func(i int, r sqldb.Row) error {
-		out[cold[i]] = s.warm(pairs[cold[i]].v, r)
-		found++
-		return nil
+	err := s.db.use(func(db *sqldb.DB) error {
+		return db.Read(ctx, seqs, func(i int, r sqldb.Row) error {
+			if v := pairs[cold[i]].v; v.isOf(r) {
+				out[cold[i]] = s.warm(v, r)
+				found++
+			}
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, err

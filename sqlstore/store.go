@@ -5,20 +5,15 @@ package sqlstore
 
 import (
 	"context"
-	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"keelson.io/keelson/sqlstore/index"
 	"keelson.io/keelson/sqlstore/sqldb"
-	"keelson.io/keelson/sqlstore/wire"
 )
 
 // position is a place in the log.
@@ -28,7 +23,7 @@ type position struct{ index, term uint64 }
 type Store struct {
 	opts  Options
 	log   *zap.Logger
-	db    *sqldb.DB
+	db    database
 	cache *valueCache
 	hub   *hub
 	pins  *pins
@@ -71,25 +66,21 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{
-		opts:       opts,
-		log:        opts.Logger,
-		cache:      newValueCache(opts.CacheBytes),
-		pins:       &pins{limit: opts.PinnedViews},
-		leases:     newLeaseSet(),
-		batch:      &sqldb.Batch{},
-		rev:        1, // as etcd's empty store
-		compactRev: -1,
+		opts:      opts,
+		log:       opts.Logger,
+		cache:     newValueCache(opts.CacheBytes),
+		pins:      &pins{limit: opts.PinnedViews},
+		leases:    newLeaseSet(),
+		compactor: newCompactor(),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	dbOpts := opts.DB
-	dbOpts.OnCommit = s.committed
-	db, err := sqldb.Open(ctx, dbOpts)
+	db, err := s.openDB(ctx)
 	if err != nil {
 		s.cancel()
 		return nil, err
 	}
-	s.db = db
-	if err := s.recover(ctx); err != nil {
+	s.db.set(s.ctx, db)
+	if err := s.recover(ctx, db); err != nil {
 		s.cancel()
 		_ = db.Close(ctx) // the error of recovery is the one that matters
 		return nil, err
@@ -98,97 +89,26 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// openDB opens the database with the store's own options.
+func (s *Store) openDB(ctx context.Context) (*sqldb.DB, error) {
+	o := s.opts.DB
+	o.OnCommit = s.committed
+	return sqldb.Open(ctx, o)
+}
+
 // recover rebuilds what memory holds from the database.
-func (s *Store) recover(ctx context.Context) error {
-	state, err := s.db.LoadState(ctx)
+func (s *Store) recover(ctx context.Context, db *sqldb.DB) error {
+	l, err := s.loadDB(ctx, db)
 	if err != nil {
 		return err
 	}
-	s.applied = position{state.AppliedIndex, state.AppliedTerm}
-	s.seq = max(state.NextSeq-1, 0)
-	s.leases.recover(state.Leases)
-	if err := s.cluster.recover(state); err != nil {
+	if err := s.install(l); err != nil {
 		return err
 	}
-	if err := s.recoverIndex(ctx); err != nil {
-		return err
-	}
-	s.rev = max(s.rev, state.Revision)
-	if c, ok := state.Settings[sqldb.SettingCompactScheduled]; ok {
-		s.compactRev = c.Int
-		s.rev = max(s.rev, c.Int)
-		if f, done := state.Settings[sqldb.SettingCompactFinished]; !done || f.Int < c.Int {
-			s.compactor.request(c.Int) // it was cut short
-		}
-	}
-	s.writing.lastSeq.Store(s.seq)
 	s.hub = newHub(s, s.rev, s.opts)
 	s.publish()
+	s.compactor.resume(l)
 	return nil
-}
-
-// recoverIndex reads all rows but their values.
-func (s *Store) recoverIndex(ctx context.Context) error {
-	entries := make(map[string]*entry)
-	err := s.db.Load(ctx, func(rows []sqldb.RowMeta) error {
-		for i := range rows {
-			if err := s.recoverRow(entries, &rows[i]); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	b := &index.Builder[*entry]{}
-	for _, k := range slices.Sorted(maps.Keys(entries)) {
-		e := entries[k]
-		b.Append(e.key, e.liveness(), e)
-		if v := e.live(); v != nil {
-			s.leases.attach(v.lease, e.key)
-		}
-	}
-	s.tree = b.Tree()
-	return nil
-}
-
-// recoverRow adds one row to the entries being built; rows come in order.
-func (s *Store) recoverRow(entries map[string]*entry, r *sqldb.RowMeta) error {
-	v := &version{
-		revision: r.Revision, seq: r.Seq, sub: int32(r.Sub),
-		create: r.CreateRevision, number: r.Version, lease: r.Lease,
-	}
-	e := entries[r.Key]
-	if e == nil {
-		e = &entry{key: r.Key}
-		entries[r.Key] = e
-	}
-	var old int64
-	if len(e.versions) > 0 {
-		p := e.last()
-		if p.revision > r.Revision {
-			return fmt.Errorf("sqlstore: row %d: revision %d of a key after revision %d", r.Seq, r.Revision, p.revision)
-		}
-		old = int64(p.size)
-	}
-	if !r.Tombstone {
-		v.size = int32(sizeOf(v, r))
-	}
-	e.versions = append(e.versions, v)
-	s.rev = max(s.rev, r.Revision)
-	s.seq = max(s.seq, r.Seq)
-	s.opts.Observe(Change{Kind: ChangeLoad, Key: e.key, OldSize: old, NewSize: int64(v.size), History: old + tombstoneBytes(e.key, v)})
-	return nil
-}
-
-// sizeOf is the size of the encoded KeyValue of a row whose value was not read.
-func sizeOf(v *version, r *sqldb.RowMeta) int {
-	n := wire.SizeKeyValue(v.metadata(r.Key))
-	if r.ValueSize > 0 {
-		n += 1 + protowire.SizeBytes(int(r.ValueSize))
-	}
-	return n
 }
 
 // tombstoneBytes is what a version adds to the history by itself: live versions
@@ -219,13 +139,19 @@ func (s *Store) observe(e event, replaced *version) {
 // Close stops compaction, writes what is left and closes the database clean.
 func (s *Store) Close(ctx context.Context) error {
 	s.cancel()
-	s.compactor.wait()
-	return s.db.Close(ctx)
+	s.compactor.stop()
+	return s.db.now().Close(ctx)
 }
 
 // Persist makes everything applied so far survive a loss of power and returns
 // the index up to which it does.
-func (s *Store) Persist(ctx context.Context) (uint64, error) { return s.db.Persist(ctx) }
+func (s *Store) Persist(ctx context.Context) (applied uint64, err error) {
+	err = s.db.use(func(db *sqldb.DB) error {
+		applied, err = db.Persist(ctx)
+		return err
+	})
+	return applied, err
+}
 
 // Applied returns the place in the log up to which the published state goes.
 func (s *Store) Applied() (index, term uint64) {
@@ -235,7 +161,7 @@ func (s *Store) Applied() (index, term uint64) {
 }
 
 // Created reports whether Open made a new database.
-func (s *Store) Created() bool { return s.db.Created() }
+func (s *Store) Created() bool { return s.db.now().Created() }
 
 // Revision returns the newest readable revision.
 func (s *Store) Revision() int64 { return s.view.Load().rev }
@@ -246,7 +172,7 @@ func (s *Store) CompactRevision() int64 { return s.view.Load().compactRev }
 
 // Defragment asks for the space of deleted rows to be given back to the file
 // system, in the background and in slices: nobody waits for it.
-func (s *Store) Defragment() { s.db.Vacuum() }
+func (s *Store) Defragment() { s.db.now().Vacuum() }
 
 // writing follows versions on their way into SQLite: until their row is
 // committed their value must stay in memory, after that it is the cache's.
@@ -261,6 +187,14 @@ func (w *writing) add(vs []*version) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.pending = append(w.pending, vs...)
+}
+
+// reset forgets what was on its way: the database holds rows up to lastSeq.
+func (w *writing) reset(lastSeq int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.pending = nil
+	w.lastSeq.Store(lastSeq)
 }
 
 func (w *writing) committed() int64 { return w.lastSeq.Load() }

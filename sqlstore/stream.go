@@ -108,7 +108,7 @@ func (s *Store) Stats() Stats {
 	leases := len(s.leases.leases)
 	s.leases.mu.RUnlock()
 	return Stats{
-		DB: s.db.Stats(), Keys: int64(w.tree.Live()), Revision: w.rev, CompactRevision: w.compactRev,
+		DB: s.db.now().Stats(), Keys: int64(w.tree.Live()), Revision: w.rev, CompactRevision: w.compactRev,
 		CacheBytes: s.cache.bytes(), CacheHits: s.stats.hits.Load(), CacheMisses: s.stats.misses.Load(),
 		CompactedRows: s.stats.compacted.Load(), Leases: leases,
 		WatchStreams: s.hub.streams.Load(), Watchers: s.hub.count.Load(), LaggingWatchers: s.hub.lagging.Load(),

@@ -72,10 +72,12 @@ type watcher struct {
 	stream   *WatchStream
 	canceled atomic.Bool
 
-	synced  bool
-	next    int64 // lowest revision not handed out yet
-	cursor  int64 // row to read on from; 0: not known
-	pending []*sharedEvent
+	synced bool
+	next   int64 // lowest revision not handed out yet
+	cursor int64 // row to read on from; 0: not known
+	// restores is the hub's when cursor was found.
+	restores int
+	pending  []*sharedEvent
 }
 
 func (w *watcher) covers(key string) bool {

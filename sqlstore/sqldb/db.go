@@ -18,6 +18,7 @@ type DB struct {
 	created bool
 
 	readers *readerPool
+	copies  *copies
 
 	// Owned by the writer goroutine.
 	recovered
@@ -76,6 +77,7 @@ func newDB(o Options, r recovered, w *conn) *DB {
 		recovered: r,
 		w:         w,
 		readers:   newReaderPool(o),
+		copies:    newCopies(o.Copies),
 		wakeup:    make(chan struct{}, 1),
 		done:      make(chan struct{}),
 	}
@@ -206,7 +208,7 @@ func (db *DB) Close(ctx context.Context) error {
 	db.wake()
 	db.mu.Unlock()
 	<-db.done
-	return errors.Join(flushErr, db.readers.close(), db.closeWriter())
+	return errors.Join(flushErr, db.copies.close(), db.readers.close(), db.closeWriter())
 }
 
 // Stats returns a snapshot; it takes no lock of the database.

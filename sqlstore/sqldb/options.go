@@ -24,6 +24,7 @@ const (
 	DefaultCacheBytes      = 4 << 20
 	DefaultVacuumMinBytes  = 8 << 20
 	DefaultVacuumPercent   = 20
+	DefaultCopies          = 3
 )
 
 // Clock is where the writer's waits and durations come from.
@@ -60,6 +61,9 @@ type Options struct {
 	// ReadConns bounds the connections that read, and so how many calls of
 	// Read, Scan and View run at once; the others wait.
 	ReadConns int
+	// Copies bounds the copies that are open at once (see Copy); who wants
+	// one more waits.
+	Copies int
 	// CheckpointBytes is the size of the -wal file over which the writer
 	// copies it into the database file, and CheckpointEvery the longest time until
 	// it does. The time should be below what the kernel waits before it writes on
@@ -96,6 +100,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.TxBytes, DefaultTxBytes)
 	setDefault(&o.CommitInterval, DefaultCommitInterval)
 	setDefault(&o.ReadConns, DefaultReadConns)
+	setDefault(&o.Copies, DefaultCopies)
 	setDefault(&o.CheckpointBytes, DefaultCheckpointBytes)
 	setDefault(&o.CheckpointEvery, DefaultCheckpointEvery)
 	setDefault(&o.CacheBytes, DefaultCacheBytes)
@@ -132,6 +137,7 @@ func (o Options) validate() error {
 	fault(o.TxRows < 0, "options: negative transaction bound of %d rows", o.TxRows)
 	fault(o.TxBytes < 0, "options: negative transaction bound of %d bytes", o.TxBytes)
 	fault(o.ReadConns < 0, "options: negative number of reading connections %d", o.ReadConns)
+	fault(o.Copies < 0, "options: negative number of copies %d", o.Copies)
 	fault(o.CheckpointBytes < 0, "options: negative checkpoint bound %d", o.CheckpointBytes)
 	fault(o.CheckpointEvery < 0, "options: negative checkpoint interval %v", o.CheckpointEvery)
 	fault(o.CacheBytes < 0, "options: negative cache bound %d", o.CacheBytes)

@@ -1,0 +1,94 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sqlstore
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"keelson.io/keelson/sqlstore/sqldb"
+)
+
+// Snapshot is the store's whole content as of one applied entry. All of it is of
+// that entry, whatever is applied while Body is read.
+type Snapshot struct {
+	// Index and Term of the entry.
+	Index, Term uint64
+	// ConfState is the encoded raftpb.ConfState, nil if none was ever applied.
+	ConfState      []byte
+	Members        []Member
+	Removed        []uint64
+	ClusterVersion string
+	// Size is how many bytes Body gives.
+	Size int64
+	// Body is a keelson database file. It is closed at any time, also beside Read,
+	// and by Close and Restore of the store; a Read after that fails.
+	Body io.ReadCloser
+}
+
+// OpenSnapshot returns a snapshot that holds everything applied before the call.
+// Nothing waits for its reader, but until Body is closed the database's -wal file
+// grows; so only few are open at once (sqldb's option Copies), and who wants one more
+// waits. Errors: ctx's, ErrClosed, or one of the database.
+func (s *Store) OpenSnapshot(ctx context.Context) (*Snapshot, error) {
+	start := s.opts.DB.Clock.Now()
+	var cp *sqldb.Copy
+	err := s.db.use(func(db *sqldb.DB) (err error) {
+		cp, err = db.Copy(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	var c clusterState
+	if err := c.recover(cp.State); err != nil {
+		_ = cp.Close() // the first error is the one that matters
+		return nil, err
+	}
+	return &Snapshot{
+		Index: cp.State.AppliedIndex, Term: cp.State.AppliedTerm,
+		ConfState: c.confState, Members: c.memberList(), Removed: c.removedList(), ClusterVersion: c.version,
+		Size: cp.Size, Body: &snapshotBody{Copy: cp, store: s, start: start},
+	}, nil
+}
+
+// snapshotBody measures how long a snapshot is open.
+type snapshotBody struct {
+	*sqldb.Copy
+	store *Store
+	start time.Time
+	once  sync.Once
+}
+
+// Close implements io.Closer.
+func (b *snapshotBody) Close() error {
+	b.once.Do(func() {
+		took := b.store.opts.DB.Clock.Now().Sub(b.start)
+		b.store.opts.Metrics.SnapshotDuration.Observe(took.Seconds())
+	})
+	return b.Copy.Close()
+}
+
+// VerifySnapshot tells whether file is a Snapshot's Body, whole, of entry index. It
+// reads all of it and changes nothing. Errors wrap sqldb.ErrForeignFile,
+// sqldb.ErrNewerSchema or sqldb.ErrCorrupt where they apply.
+func VerifySnapshot(ctx context.Context, file string, index uint64) error {
+	state, err := sqldb.Verify(ctx, file)
+	if err != nil {
+		return err
+	}
+	if state.AppliedIndex != index {
+		return fmt.Errorf("sqlstore: %s: the snapshot is of entry %d, not of %d", file, state.AppliedIndex, index)
+	}
+	var c clusterState
+	return c.recover(state)
+}
+
+// FinishRestore ends a Restore that a crash cut short. It is called before Open: if
+// there is a file, which must be verified, it takes the place of the database at
+// dbPath; if there is none, nothing happens.
+func FinishRestore(dbPath, file string) error { return sqldb.Replace(dbPath, file) }

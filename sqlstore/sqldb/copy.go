@@ -1,0 +1,201 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sqldb
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// Copy is the whole database as of one committed state: what stands in the
+// database file when that state is copied into it, header included.
+type Copy struct {
+	// State is that of the copy.
+	State State
+	// Size is how many bytes Read gives in all.
+	Size int64
+
+	copies *copies
+	path   string
+
+	mu     sync.Mutex
+	c      *conn       // nil: closed
+	rows   driver.Rows // pages, in order
+	page   []driver.Value
+	rest   []byte // of the page at hand
+	given  int64  // bytes
+	ending error  // what Read returns from now on; nil while there is more
+}
+
+const selectPages = "SELECT data FROM sqlite_dbpage('main') ORDER BY pgno"
+
+// copies are the open copies of a DB. They have connections of their own, since a
+// slow receiver must not keep readers waiting.
+type copies struct {
+	slots chan struct{} // holds a token for each that is open
+	ended chan struct{}
+
+	mu   sync.Mutex
+	open map[*Copy]struct{} // nil once closed
+}
+
+func newCopies(limit int) *copies {
+	return &copies{slots: make(chan struct{}, limit), ended: make(chan struct{}), open: map[*Copy]struct{}{}}
+}
+
+// Copy opens a copy of everything that was enqueued before the call. It waits
+// while Options.Copies of them are open. Writing goes on, but until the copy is
+// closed the -wal file can't be emptied and grows by all that is written. Close of
+// the DB closes it.
+func (db *DB) Copy(ctx context.Context) (*Copy, error) {
+	if err := db.Flush(ctx); err != nil {
+		return nil, err
+	}
+	select {
+	case db.copies.slots <- struct{}{}:
+	case <-db.copies.ended:
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	c, err := openConn(ctx, db.opts.Path, modeUse, readerPragmas(db.opts)...)
+	if err != nil {
+		<-db.copies.slots
+		return nil, checked(db.opts.Path, "open a copy", err)
+	}
+	cp := &Copy{copies: db.copies, path: db.opts.Path, c: c, page: make([]driver.Value, 1)}
+	if err := cp.begin(); err != nil {
+		<-db.copies.slots
+		return nil, errors.Join(checked(db.opts.Path, "begin a copy", err), c.close())
+	}
+	if !db.copies.add(cp) {
+		return nil, errors.Join(ErrClosed, cp.Close())
+	}
+	return cp, nil
+}
+
+// begin opens the read transaction and looks at what it sees.
+func (cp *Copy) begin() error {
+	if err := cp.c.exec("BEGIN"); err != nil {
+		return err
+	}
+	cp.State.Settings = map[string]Setting{}
+	if err := loadState(cp.c, &cp.State); err != nil {
+		return err
+	}
+	pages, err := cp.c.int("PRAGMA page_count")
+	if err != nil {
+		return err
+	}
+	size, err := cp.c.int("PRAGMA page_size")
+	if err != nil {
+		return err
+	}
+	cp.Size = pages * size
+	s, err := cp.c.prepare(selectPages)
+	if err != nil {
+		return err
+	}
+	s.bind(nil)
+	cp.rows, err = s.query.QueryContext(context.Background(), s.args)
+	return err
+}
+
+// Read gives the next bytes, io.EOF after Size of them. It returns ErrClosed after
+// Close of the copy or of the DB; a copy that could not be read to its end never
+// ends in io.EOF.
+func (cp *Copy) Read(p []byte) (int, error) {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if len(cp.rest) == 0 && cp.ending == nil {
+		cp.ending = cp.next()
+	}
+	if cp.ending != nil {
+		return 0, cp.ending
+	}
+	n := copy(p, cp.rest)
+	cp.rest = cp.rest[n:]
+	cp.given += int64(n)
+	return n, nil
+}
+
+// next reads a page. Holds mu.
+func (cp *Copy) next() error {
+	err := cp.rows.Next(cp.page)
+	switch {
+	case errors.Is(err, io.EOF) && cp.given == cp.Size:
+		return io.EOF
+	case errors.Is(err, io.EOF):
+		err = fmt.Errorf("%w: %d bytes of %d could be read", ErrCorrupt, cp.given, cp.Size)
+	case err == nil:
+		var ok bool
+		if cp.rest, ok = cp.page[0].([]byte); ok && len(cp.rest) > 0 && cp.given+int64(len(cp.rest)) <= cp.Size {
+			return nil
+		}
+		err = fmt.Errorf("%w: a page of %d bytes at %d of %d", ErrCorrupt, len(cp.rest), cp.given, cp.Size)
+		cp.rest = nil
+	}
+	return checked(cp.path, "copy", err)
+}
+
+// Close ends the copy, at its end or before. It may be called again, and beside Read.
+func (cp *Copy) Close() error {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	if cp.c == nil {
+		return nil
+	}
+	if cp.ending == nil {
+		cp.ending = ErrClosed
+	}
+	err := errors.Join(cp.rows.Close(), cp.c.close())
+	cp.c, cp.rows, cp.rest = nil, nil, nil
+	cp.copies.remove(cp)
+	return err
+}
+
+// add notes an open copy; false once the DB is closed.
+func (cs *copies) add(cp *Copy) bool {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.open == nil {
+		return false
+	}
+	cs.open[cp] = struct{}{}
+	return true
+}
+
+// remove frees the slot of a copy that was closed.
+func (cs *copies) remove(cp *Copy) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.open, cp)
+	<-cs.slots
+}
+
+// EndCopies closes the open copies. No more can be opened then.
+func (db *DB) EndCopies() error { return db.copies.close() }
+
+// close closes all copies, and no more are opened.
+func (cs *copies) close() error {
+	cs.mu.Lock()
+	open := cs.open
+	if open != nil {
+		close(cs.ended)
+	}
+	cs.open = nil
+	cs.mu.Unlock()
+	var errs []error
+	for cp := range open {
+		errs = append(errs, cp.Close())
+	}
+	return errors.Join(errs...)
+}
