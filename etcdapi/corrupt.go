@@ -50,11 +50,11 @@ func (s *Server) CheckInitialCorruption(ctx context.Context) error { return s.co
 func (c *corruption) initial(ctx context.Context) error {
 	self := types.ID(c.memberID)
 	lg := c.opts.Logger.With(zap.Stringer("local-member-id", self))
-	if len(c.others()) == 0 {
-		return nil // and nobody waits for a hash of everything
+	revision := c.store.Revision()
+	if len(c.others()) == 0 || revision <= 1 {
+		return nil // there is nobody, or nothing yet, to compare with
 	}
 	lg.Info("starting initial corruption check", zap.Duration("timeout", c.opts.requestTimeout()))
-	revision := c.store.Revision()
 	answers := make(chan []peerHash, 1)
 	go func() { answers <- c.askAll(ctx, revision) }()
 	own, err := c.hashes.HashKV(ctx, revision)

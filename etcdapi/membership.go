@@ -16,8 +16,8 @@ import (
 	"keelson.io/keelson/sqlstore"
 )
 
-// memberSource has the membership as of one place in the log; *sqlstore.Store and
-// *sqlstore.Snapshot are two.
+// memberSource has the membership as of one place in the log; *sqlstore.Store is
+// one.
 type memberSource interface {
 	Members() []sqlstore.Member
 	Removed() []uint64

@@ -68,13 +68,14 @@ func (s *Server) sleep(d time.Duration) bool {
 func (s *Server) lead() {
 	ticker := s.opts.Clock.NewTicker(versionInterval)
 	defer ticker.Stop()
+	members := shownMembership{core: s.core}
 	for {
 		_, applied := s.store.Applied()
 		if s.log.Leader() == s.memberID && applied == s.log.Term() {
 			s.updateClusterVersion()
 		}
 		s.showAlarms()
-		s.showMembers()
+		members.show()
 		select {
 		case <-s.promoted:
 		case <-ticker.Chan():

@@ -6,7 +6,6 @@ package etcdapi
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -45,14 +44,18 @@ var _ raftlog.StateMachine = (*StateMachine)(nil)
 // OnLease).
 func ObserveLeases(le *lessor.Lessor) func([]sqlstore.LeaseEvent) {
 	return func(events []sqlstore.LeaseEvent) {
+		granted := le.Granted
 		for _, e := range events {
 			switch e.Kind {
 			case sqlstore.LeaseGranted:
-				le.Granted(lessor.Lease(e.Lease))
+				granted(lessor.Lease(e.Lease))
 			case sqlstore.LeaseRevoked:
 				le.Revoked(e.Lease.ID)
 			case sqlstore.LeaseCheckpointed:
 				le.Checkpointed(e.Lease.ID, e.Lease.Remaining)
+			case sqlstore.LeaseReset:
+				le.Reset()
+				granted = le.Restore // those that follow were granted before
 			}
 		}
 	}
@@ -275,13 +278,3 @@ func (m *StateMachine) SnapshotData() ([]byte, error) { return snapshotData(m.st
 
 // alarms is a shorthand.
 func (c *core) alarms() []*pb.AlarmMember { return c.store.Alarms(pb.AlarmType_NONE) }
-
-// OpenSnapshot implements raftlog.StateMachine.
-func (m *StateMachine) OpenSnapshot(context.Context, uint64) (*raftlog.StateSnapshot, error) {
-	return nil, errors.New("etcdapi: sending snapshots is not supported yet")
-}
-
-// Restore implements raftlog.StateMachine.
-func (m *StateMachine) Restore(context.Context, *raftpb.Snapshot) error {
-	return errors.New("etcdapi: receiving snapshots is not supported yet")
-}

@@ -13,7 +13,6 @@ import (
 	"go.etcd.io/etcd/api/v3/membershippb"
 	"go.etcd.io/etcd/api/v3/version"
 	"go.etcd.io/etcd/client/pkg/v3/types"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/sqlstore"
@@ -40,8 +39,6 @@ func (s *Server) updateClusterVersion() {
 		}
 		return
 	}
-	membership.ClusterVersionMetrics.Reset()
-	membership.ClusterVersionMetrics.WithLabelValues(version.Cluster(next)).Set(1)
 	s.opts.Logger.Info("cluster version is updated", zap.String("cluster-version", version.Cluster(next)))
 }
 

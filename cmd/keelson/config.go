@@ -13,8 +13,12 @@ import (
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	etcdflags "go.etcd.io/etcd/pkg/v3/flags"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+
+	"keelson.io/keelson/etcdapi"
 )
 
 // Defaults of flags, etcd's unless the flag's help says otherwise.
@@ -23,6 +27,12 @@ const (
 	defaultPeerURLs        = "http://localhost:2380"
 	defaultClientURLs      = "http://localhost:2379"
 	defaultMaxRequestBytes = 1536 << 10
+)
+
+// States of a cluster when a member without data starts.
+const (
+	clusterNew      = "new"
+	clusterExisting = "existing"
 )
 
 // config is the command line after parsing: units are in the names, or those
@@ -35,6 +45,7 @@ type config struct {
 	advertiseClientURLs            types.URLs
 	initialAdvertisePeerURLs       types.URLs
 	initialCluster                 string
+	clusterGiven                   bool // initialCluster was
 	initialClusterState            string
 	initialClusterToken            string
 	heartbeatMillis                uint
@@ -53,6 +64,12 @@ type config struct {
 	quotaBackendBytes              int64
 	warningApplyDuration           time.Duration
 	warningUnaryRequestDuration    time.Duration
+	discoverySRV, discoverySRVName string
+	forceNewCluster, strictCheck   bool
+	maxLearners                    uint
+	corruptCheckTime               time.Duration
+	compactHashCheckTime           time.Duration
+	peerTLS                        transport.TLSInfo
 	preVote, unsafeNoFsync, pprof  bool
 	metrics                        string
 	logLevel, logFormat, logOutput string
@@ -104,8 +121,19 @@ func (c *config) register(fs *flag.FlagSet) urlFlags {
 		initialAdvertisePeer: fs.String("initial-advertise-peer-urls", defaultPeerURLs, ""),
 	}
 	fs.StringVar(&c.initialCluster, "initial-cluster", "", "")
-	fs.StringVar(&c.initialClusterState, "initial-cluster-state", "new", "")
+	fs.StringVar(&c.initialClusterState, "initial-cluster-state", clusterNew, "")
 	fs.StringVar(&c.initialClusterToken, "initial-cluster-token", "etcd-cluster", "")
+	fs.StringVar(&c.discoverySRV, "discovery-srv", "", "")
+	fs.StringVar(&c.discoverySRVName, "discovery-srv-name", "", "")
+	fs.BoolVar(&c.forceNewCluster, "force-new-cluster", false, "")
+	fs.BoolVar(&c.strictCheck, "strict-reconfig-check", true, "")
+	fs.UintVar(&c.maxLearners, "max-learners", membership.DefaultMaxLearners, "")
+	fs.DurationVar(&c.corruptCheckTime, "corrupt-check-time", 0, "")
+	fs.DurationVar(&c.compactHashCheckTime, "compact-hash-check-time", time.Minute, "")
+	fs.StringVar(&c.peerTLS.CertFile, "peer-cert-file", "", "")
+	fs.StringVar(&c.peerTLS.KeyFile, "peer-key-file", "", "")
+	fs.StringVar(&c.peerTLS.TrustedCAFile, "peer-trusted-ca-file", "", "")
+	fs.BoolVar(&c.peerTLS.ClientCertAuth, "peer-client-cert-auth", false, "")
 	fs.UintVar(&c.heartbeatMillis, "heartbeat-interval", 100, "")
 	fs.UintVar(&c.electionMillis, "election-timeout", 1000, "")
 	fs.Uint64Var(&c.snapshotCount, "snapshot-count", 10000, "")
@@ -168,14 +196,19 @@ func (c *config) validate() error {
 	if c.dataDir == "" {
 		c.dataDir = c.name + ".keelson"
 	}
-	if c.initialCluster == "" {
+	if c.clusterGiven = c.initialCluster != ""; !c.clusterGiven {
 		c.initialCluster = c.name + "=" + strings.Join(c.initialAdvertisePeerURLs.StringSlice(), ","+c.name+"=")
 	}
 	fault(c.name == "", "--name is empty")
 	fault(c.heartbeatMillis == 0, "--heartbeat-interval must be above 0 ms")
 	fault(c.electionMillis < 5*c.heartbeatMillis, "--election-timeout[%vms] should be at least as 5 times as --heartbeat-interval[%vms]", c.electionMillis, c.heartbeatMillis)
 	fault(c.electionMillis > 50000, "--election-timeout[%vms] is too long, and should be set less than 50000ms", c.electionMillis)
-	fault(c.initialClusterState != "new" && c.initialClusterState != "existing", "--initial-cluster-state=%s: neither new nor existing", c.initialClusterState)
+	fault(c.discoverySRV != "" && c.clusterGiven, "--initial-cluster and --discovery-srv: multiple discovery or bootstrap flags are set, choose one of them")
+	fault(c.maxLearners == 0 || c.maxLearners > math.MaxInt32, "--max-learners=%d is not between 1 and %d", c.maxLearners, math.MaxInt32)
+	fault(c.corruptCheckTime < 0, "--corrupt-check-time=%v is negative", c.corruptCheckTime)
+	fault(c.compactHashCheckTime <= 0, "--compact-hash-check-time=%v is not above 0", c.compactHashCheckTime)
+	faults = append(faults, c.checkPeerTLS())
+	fault(c.initialClusterState != clusterNew && c.initialClusterState != clusterExisting, "--initial-cluster-state=%s: neither new nor existing", c.initialClusterState)
 	fault(c.snapshotCount == 0, "--snapshot-count must be above 0")
 	fault(c.maxTxnOps == 0, "--max-txn-ops must be above 0")
 	fault(c.maxRequestBytes == 0 || c.maxRequestBytes > math.MaxInt32-1<<20, "--max-request-bytes=%d is not between 1 and %d", c.maxRequestBytes, math.MaxInt32-1<<20)
@@ -192,6 +225,41 @@ func (c *config) validate() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// checkPeerTLS refuses peer URLs that can't be served with the files given.
+func (c *config) checkPeerTLS() error {
+	var faults []error
+	if (c.peerTLS.CertFile == "") != (c.peerTLS.KeyFile == "") {
+		faults = append(faults, errors.New("--peer-cert-file and --peer-key-file must be given together"))
+	}
+	if c.peerTLS.ClientCertAuth && c.peerTLS.TrustedCAFile == "" {
+		faults = append(faults, errors.New("--peer-client-cert-auth needs --peer-trusted-ca-file"))
+	}
+	for _, u := range c.listenPeerURLs {
+		switch u.Scheme {
+		case "https":
+			if c.peerTLS.Empty() {
+				faults = append(faults, fmt.Errorf("--listen-peer-urls: %s needs --peer-cert-file and --peer-key-file", u.String()))
+			}
+		case "http":
+		default:
+			faults = append(faults, fmt.Errorf("--listen-peer-urls: %s is not served (%s)", u.Scheme, u.String()))
+			continue
+		}
+		if host := u.Hostname(); host != "localhost" && !isIP(host) {
+			faults = append(faults, fmt.Errorf("--listen-peer-urls: expected IP in URL for binding (%s)", u.String()))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// strictReconfig is --strict-reconfig-check.
+func (c *config) strictReconfig() etcdapi.StrictReconfig {
+	if c.strictCheck {
+		return etcdapi.RefuseUnsafe
+	}
+	return etcdapi.AllowUnsafe
 }
 
 // checkListenURL refuses what can't be listened on.

@@ -16,19 +16,19 @@ import (
 var notServed = []string{
 	"auth-token", "auth-token-ttl", "auto-compaction-mode", "auto-compaction-retention", "auto-tls", "bcrypt-cost",
 	"cert-file", "cipher-suites", "client-cert-allowed-hostname", "client-cert-auth", "client-cert-file", "client-crl-file",
-	"client-key-file", "compact-hash-check-time", "config-file", "corrupt-check-time", "cors", "discovery", "discovery-cacert", "discovery-cert",
+	"client-key-file", "config-file", "cors", "discovery", "discovery-cacert", "discovery-cert",
 	"discovery-dial-timeout", "discovery-endpoints", "discovery-fallback", "discovery-insecure-skip-tls-verify",
 	"discovery-insecure-transport", "discovery-keepalive-time", "discovery-keepalive-timeout", "discovery-key",
-	"discovery-password", "discovery-proxy", "discovery-request-timeout", "discovery-srv", "discovery-srv-name",
+	"discovery-password", "discovery-proxy", "discovery-request-timeout",
 	"discovery-token", "discovery-user", "distributed-tracing-address", "distributed-tracing-instance-id",
 	"distributed-tracing-sampling-rate", "distributed-tracing-service-name", "downgrade-check-time",
-	"enable-distributed-tracing", "enable-grpc-gateway", "enable-log-rotation", "feature-gates", "force-new-cluster",
+	"enable-distributed-tracing", "enable-grpc-gateway", "enable-log-rotation", "feature-gates",
 	"host-whitelist", "initial-election-tick-advance", "key-file", "listen-client-http-urls", "log-rotation-config-json",
-	"logger", "max-learners", "peer-auto-tls", "peer-cert-allowed-cn", "peer-cert-allowed-hostname", "peer-cert-file",
-	"peer-client-cert-auth", "peer-client-cert-file", "peer-client-key-file", "peer-crl-file", "peer-key-file",
-	"peer-skip-client-san-verification", "peer-trusted-ca-file", "raft-read-timeout",
+	"logger", "peer-auto-tls", "peer-cert-allowed-cn", "peer-cert-allowed-hostname",
+	"peer-client-cert-file", "peer-client-key-file", "peer-crl-file",
+	"peer-skip-client-san-verification", "raft-read-timeout",
 	"raft-write-timeout", "self-signed-cert-validity", "socket-reuse-address", "socket-reuse-port",
-	"strict-reconfig-check", "tls-max-version", "tls-min-version", "trusted-ca-file",
+	"tls-max-version", "tls-min-version", "trusted-ca-file",
 }
 
 // withoutMeaning are etcd's flags that tune bbolt or things of the past. They
@@ -119,7 +119,7 @@ Member:
   --listen-metrics-urls ''
     More URLs that serve /metrics and /health only.
   --listen-peer-urls 'http://localhost:2380'
-    Checked, but not listened on while clusters have one member.
+    URLs to serve other members on, http or https, separated by commas.
   --max-snapshots '5'
     Snapshot files kept.
   --max-wals '5'
@@ -139,19 +139,37 @@ Member:
   --compaction-batch-limit '1000'
     Keys that compaction visits at a time.
 
-Clustering (one member for now):
+Clustering:
   --advertise-client-urls 'http://localhost:2379'
     URLs that clients are told.
   --initial-advertise-peer-urls 'http://localhost:2380'
     URLs that other members are told.
   --initial-cluster '${name}=${initial-advertise-peer-urls}'
-    Members of a new cluster.
+    Members of the cluster, as name=url,name=url. Counts while there is no data.
   --initial-cluster-state 'new'
-    'new', or 'existing'.
+    'new' to found the cluster, 'existing' to join it after 'etcdctl member add'.
   --initial-cluster-token 'etcd-cluster'
     Token that tells clusters apart.
+  --discovery-srv '', --discovery-srv-name ''
+    DNS domain whose SRV records name the members, and the suffix of the service's name.
+  --strict-reconfig-check 'true'
+    Refuse changes of membership after which a quorum might be missing.
+  --max-learners '1'
+    Learners at a time. Must be the same on all members.
   --pre-vote 'true'
     Ask for votes before an election is forced.
+  --compact-hash-check-time '1m'
+    Time between comparisons of what the members keep after a compaction.
+  --corrupt-check-time '0s'
+    Time between comparisons of all that the members keep; 0: never.
+
+Security of peers:
+  --peer-cert-file '', --peer-key-file ''
+    Certificate and key of this member, for other members.
+  --peer-trusted-ca-file ''
+    Certificates of the authority that other members' are checked with.
+  --peer-client-cert-auth 'false'
+    Refuse members without a certificate of that authority.
 
 Logging and observing:
   --log-level 'info'
@@ -168,6 +186,9 @@ Logging and observing:
     Times from which applying and requests are logged as slow.
 
 Unsafe:
+  --force-new-cluster 'false'
+    Go on alone with the data of a member whose cluster has lost its quorum for
+    good. All other members are removed.
   --unsafe-no-fsync 'false'
     Do not sync the log: a crash of the machine loses acknowledged writes.
 

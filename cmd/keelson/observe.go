@@ -95,6 +95,10 @@ func account(reg prometheus.Registerer) func(sqlstore.Change) {
 		sqlstore.ChangeCompact: registry.OpCompact, sqlstore.ChangeLoad: registry.OpLoad,
 	}
 	return func(c sqlstore.Change) {
+		if c.Kind == sqlstore.ChangeReset {
+			accountant.Reset()
+			return
+		}
 		accountant.Observe(registry.Write{
 			Key: c.Key, OldSize: c.OldSize, NewSize: c.NewSize, History: c.History, Op: ops[c.Kind],
 		})

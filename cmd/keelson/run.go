@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -16,7 +17,6 @@ import (
 	"github.com/jonboulle/clockwork"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/client/pkg/v3/types"
-	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/etcdapi"
@@ -24,6 +24,7 @@ import (
 	"keelson.io/keelson/metrics"
 	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/raftlog/disk"
+	"keelson.io/keelson/raftlog/peer"
 	"keelson.io/keelson/sqlstore"
 	"keelson.io/keelson/sqlstore/sqldb"
 )
@@ -46,10 +47,11 @@ func run(ctx context.Context, c *config, logger *zap.Logger) (err error) {
 	for _, name := range c.ignored {
 		logger.Warn("flag has no meaning in keelson and is ignored", zap.String("flag", name))
 	}
-	identity, err := founders(c)
+	id, err := identify(ctx, c, logger)
 	if err != nil {
 		return err
 	}
+	warnOfStrangers(c.listenPeerURLs, logger)
 	clients, err := listenAll(c.listenClientURLs)
 	if err != nil {
 		return err
@@ -60,42 +62,41 @@ func run(ctx context.Context, c *config, logger *zap.Logger) (err error) {
 		return err
 	}
 	defer closeAll(scrapers)
+	members, err := listenPeers(c)
+	if err != nil {
+		return err
+	}
+	defer closeAll(members)
 
-	n, err := open(ctx, c, identity, logger)
+	n, err := open(ctx, c, id, logger)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, n.close()) }()
-	return n.serve(ctx, clients, scrapers)
+	return n.serve(ctx, listeners{clients: clients, scrapers: scrapers, members: members})
 }
 
-// founders computes who this member is and refuses what is not served yet.
-func founders(c *config) (etcdapi.Identity, error) {
-	identity, err := etcdapi.InitialCluster{
-		Name: c.name, Members: c.initialCluster, Token: c.initialClusterToken,
-		AdvertisePeerURLs: c.initialAdvertisePeerURLs.StringSlice(),
-	}.Identity()
-	if err == nil && len(identity.Peers) > 1 {
-		err = fmt.Errorf("--initial-cluster %q: clusters of more than one member are not served yet", c.initialCluster)
-	}
-	return identity, err
-}
+// listeners are open, and closed by who serves them.
+type listeners struct{ clients, scrapers, members []net.Listener }
 
 // node is everything that is open.
 type node struct {
-	logger  *zap.Logger
-	lock    *disk.Lock
-	lessor  *lessor.Lessor
-	store   *sqlstore.Store
-	machine *etcdapi.StateMachine
-	log     *raftlog.Log
-	server  *etcdapi.Server
+	logger   *zap.Logger
+	election time.Duration
+	lock     *disk.Lock
+	lessor   *lessor.Lessor
+	store    *sqlstore.Store
+	machine  *etcdapi.StateMachine
+	peers    *peer.Transport
+	log      *raftlog.Log
+	server   *etcdapi.Server
+	members  *http.Server // for other members
 }
 
 // open takes hold of the data directory and opens the parts in the order in
 // which they need each other. On an error what is open already is closed.
-func open(ctx context.Context, c *config, identity etcdapi.Identity, logger *zap.Logger) (n *node, err error) {
-	n = &node{logger: logger}
+func open(ctx context.Context, c *config, id identity, logger *zap.Logger) (n *node, err error) {
+	n = &node{logger: logger, election: c.election()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -104,7 +105,7 @@ func open(ctx context.Context, c *config, identity etcdapi.Identity, logger *zap
 	if n.lock, err = disk.LockDir(c.dataDir); err != nil {
 		return n, err
 	}
-	if err = prepareDataDir(c.dataDir); err != nil {
+	if err = prepareDataDir(c); err != nil {
 		return n, err
 	}
 	clock := clockwork.NewRealClock()
@@ -122,18 +123,45 @@ func open(ctx context.Context, c *config, identity etcdapi.Identity, logger *zap
 	}
 	seen.store.Store(n.store)
 	n.machine = etcdapi.NewStateMachine(n.store, n.lessor, apiOpts)
-	logOpts := logOptions(c, identity, logger)
-	logOpts.Lock = n.lock
+	if n.peers, err = newTransport(c, id, logger); err != nil {
+		return n, err
+	}
+	n.machine.Connect(id.MemberID, n.peers, snapDir(c))
+	if n.machine.IsRemoved(id.MemberID) {
+		return n, fmt.Errorf("%s: %w", c.dataDir, errRemoved)
+	}
+	logOpts := logOptions(c, id, logger)
+	logOpts.Lock, logOpts.Transport = n.lock, n.peers
 	logOpts.Events = logEvents(metrics.NewRaft(reg, seen.raftStats))
 	metrics.NewMembers(reg, seen.memberStats)
 	if n.log, err = raftlog.Open(logOpts, n.machine); err != nil {
 		return n, nameStore(err, c.dataDir)
 	}
 	seen.log.Store(n.log)
-	n.server, err = etcdapi.NewServer(apiOpts, etcdapi.Parts{
-		Store: n.store, Log: n.log, StateMachine: n.machine, Lessor: n.lessor,
+	return n, n.join(apiOpts)
+}
+
+// errRemoved ends a member, and keeps it from starting again.
+var errRemoved = errors.New("the member has been permanently removed from the cluster")
+
+// join connects with the other members and makes the server, which takes part in
+// the cluster from then on.
+func (n *node) join(opts etcdapi.Options) error {
+	if err := n.peers.Start(handler{n.log, n.machine}); err != nil {
+		return err
+	}
+	rt, err := n.peers.RoundTripper()
+	if err != nil {
+		return err
+	}
+	n.server, err = etcdapi.NewServer(opts, etcdapi.Parts{
+		Store: n.store, Log: n.log, StateMachine: n.machine, Lessor: n.lessor, PeerTransport: rt,
 	})
-	return n, err
+	if err != nil {
+		return err
+	}
+	n.members = newPeerServer(n.server.PeerHandler(n.peers.Handler()))
+	return nil
 }
 
 // nameStore adds the store's file to the errors that tell of it and of the log,
@@ -148,22 +176,29 @@ func nameStore(err error, dataDir string) error {
 }
 
 // prepareDataDir refuses an etcd's data directory, whose history is in a bbolt
-// file, and makes the folder of the store's file.
-func prepareDataDir(dir string) error {
-	path := filepath.Join(dir, storeFile)
+// file, makes the folder of the store's file, and puts a received snapshot in the
+// place of that file if a crash came between receiving and doing so.
+func prepareDataDir(c *config) error {
+	path := filepath.Join(c.dataDir, storeFile)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
-		if _, err := os.Stat(filepath.Join(dir, bboltFile)); err == nil {
-			return fmt.Errorf("data directory %s is an etcd member's: taking it over is not served yet", dir)
+		if _, err := os.Stat(filepath.Join(c.dataDir, bboltFile)); err == nil {
+			return fmt.Errorf("data directory %s is an etcd member's: taking it over is not served yet", c.dataDir)
 		}
 	}
-	return os.MkdirAll(filepath.Dir(path), 0o700)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	index, found, err := disk.NewestSnapshot(walDir(c))
+	if err != nil || !found {
+		return err
+	}
+	return sqlstore.FinishRestore(path, peer.SnapshotPath(snapDir(c), index))
 }
 
 // lessorOptions has a revocation proposed again when etcd's time for a request
 // is over: five seconds for the disk and two election timeouts.
 func lessorOptions(c *config, clock clockwork.Clock, logger *zap.Logger, m *metrics.Leases) lessor.Options {
-	election := time.Duration(c.electionMillis) * time.Millisecond
-	return lessor.Options{Clock: clock, Logger: logger, Metrics: m, RetryInterval: 5*time.Second + 2*election}
+	return lessor.Options{Clock: clock, Logger: logger, Metrics: m, RetryInterval: 5*time.Second + 2*c.election()}
 }
 
 func storeOptions(c *config, clock clockwork.Clock, logger *zap.Logger) sqlstore.Options {
@@ -177,14 +212,10 @@ func storeOptions(c *config, clock clockwork.Clock, logger *zap.Logger) sqlstore
 	}
 }
 
-func logOptions(c *config, identity etcdapi.Identity, logger *zap.Logger) raftlog.Options {
-	if wal.Exist(walDir(c)) {
-		// As in etcd the flags that found a cluster count once: the log knows who wrote it.
-		identity = etcdapi.Identity{Peers: identity.Peers}
-	}
-	o := raftlog.Options{
+func logOptions(c *config, id identity, logger *zap.Logger) raftlog.Options {
+	return raftlog.Options{
 		DataDir: c.dataDir, WALDir: c.walDir, Logger: logger,
-		MemberID: identity.MemberID, ClusterID: identity.ClusterID, Peers: identity.Peers,
+		MemberID: id.MemberID, ClusterID: id.ClusterID, Start: id.start, Peers: id.Peers, ForceNewCluster: c.forceNewCluster,
 		TickInterval:   time.Duration(c.heartbeatMillis) * time.Millisecond,
 		ElectionTicks:  int(c.electionMillis / c.heartbeatMillis),
 		DisablePreVote: !c.preVote,
@@ -192,17 +223,6 @@ func logOptions(c *config, identity etcdapi.Identity, logger *zap.Logger) raftlo
 		MaxSnapshots: keep(c.maxSnapshots), MaxWALs: keep(c.maxWALs),
 		UnsafeNoFsync: c.unsafeNoFsync,
 	}
-	if c.initialClusterState == "existing" {
-		o.Start = raftlog.StartJoin
-	}
-	return o
-}
-
-func walDir(c *config) string {
-	if c.walDir != "" {
-		return c.walDir
-	}
-	return filepath.Join(c.dataDir, "member", "wal")
 }
 
 // keep turns etcd's 0, which keeps all files, into the log's name of that.
@@ -216,7 +236,8 @@ func keep(files uint) int {
 func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Options {
 	return etcdapi.Options{
 		Clock: clock, Logger: logger, Name: c.name, ClientURLs: c.advertiseClientURLs.StringSlice(),
-		ElectionTimeout: time.Duration(c.electionMillis) * time.Millisecond,
+		ElectionTimeout: c.election(), StrictReconfig: c.strictReconfig(), MaxLearners: int(c.maxLearners),
+		CompactHashCheckInterval: c.compactHashCheckTime, CorruptCheckTime: c.corruptCheckTime,
 		MaxRequestBytes: int(c.maxRequestBytes), MaxTxnOps: int(c.maxTxnOps),
 		MaxConcurrentStreams: uint32(c.maxConcurrentStreams),
 		QuotaBackendBytes:    c.quotaBackendBytes,
@@ -227,16 +248,33 @@ func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Op
 	}
 }
 
-// serve answers on all listeners until ctx ends or a part fails.
-func (n *node) serve(ctx context.Context, clients, scrapers []net.Listener) error {
-	failed := make(chan error, len(clients)+len(scrapers))
-	for _, l := range clients {
-		go func() { failed <- n.server.Serve(l) }()
+// removalDelay lets a removed member's last messages out, the answer to who had
+// it removed among them.
+const removalDelay = time.Second
+
+// serve answers on all listeners until ctx ends or a part fails. Clients are
+// served when this member's history was found to be that of the others.
+func (n *node) serve(ctx context.Context, l listeners) error {
+	failed := make(chan error, len(l.clients)+len(l.scrapers)+len(l.members))
+	for _, l := range l.members {
+		go func() { failed <- servePeers(n.members, l) }()
 	}
-	for _, l := range scrapers {
+	for _, l := range l.scrapers {
 		go func() { failed <- n.server.ServeMetrics(l) }()
 	}
+	if err := n.server.CheckInitialCorruption(ctx); err != nil {
+		return err
+	}
+	for _, l := range l.clients {
+		go func() { failed <- n.server.Serve(l) }()
+	}
 	select {
+	case err := <-n.peers.Errors():
+		return err
+	case <-n.machine.Removed():
+		n.logger.Warn("stopping: "+errRemoved.Error(), zap.Stringer("local-member-id", types.ID(n.log.Status().MemberID)))
+		time.Sleep(removalDelay)
+		return nil
 	case <-ctx.Done():
 		n.logger.Info("stopping")
 		return nil
@@ -249,16 +287,41 @@ func (n *node) serve(ctx context.Context, clients, scrapers []net.Listener) erro
 	}
 }
 
+// handoverTimeout bounds the handing over of leadership, in election timeouts.
+const handoverTimeout = 2
+
+// handOver has another member lead, if there is one and this one leads, so that
+// the cluster goes on without an election.
+func (n *node) handOver(ctx context.Context) {
+	if n.log == nil || !n.log.Status().Lead || len(n.store.Members()) < 2 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, handoverTimeout*n.election)
+	defer cancel()
+	if err := n.log.TransferLeadership(ctx, 0); err != nil {
+		n.logger.Warn("cannot hand leadership over", zap.Error(err))
+		return
+	}
+	n.logger.Info("leadership was handed over", zap.Stringer("to", types.ID(n.log.Leader())))
+}
+
 // close takes the parts down from top to bottom.
 func (n *node) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()
+	n.handOver(ctx)
 	var errs []error
 	if n.server != nil {
 		errs = append(errs, n.server.Stop(ctx))
 	}
 	if n.log != nil {
 		errs = append(errs, n.log.Stop(ctx))
+	}
+	if n.members != nil {
+		errs = append(errs, n.members.Close())
+	}
+	if n.peers != nil {
+		n.peers.Stop()
 	}
 	if n.store != nil {
 		errs = append(errs, n.store.Close(ctx))

@@ -1,0 +1,119 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/srv"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+	"go.uber.org/zap"
+
+	"keelson.io/keelson/etcdapi"
+	"keelson.io/keelson/raftlog"
+	"keelson.io/keelson/raftlog/disk"
+)
+
+// identity says who this member is and how its log begins.
+type identity struct {
+	etcdapi.Identity
+	start   raftlog.Start
+	remotes []etcdapi.Remote // members of a cluster that this one joins
+}
+
+// joinTimeout bounds what is asked from other members before this one starts.
+const joinTimeout = 10 * time.Second
+
+// identify finds out who this member is: from its log if it has one, which the
+// flags that found a cluster do not change any more; from them otherwise, and
+// from the other members if the cluster runs already. It writes nothing.
+func identify(ctx context.Context, c *config, logger *zap.Logger) (identity, error) {
+	known, found, err := savedIdentity(c, logger)
+	if err != nil {
+		return identity{}, err
+	}
+	if found {
+		return identity{Identity: etcdapi.Identity{ClusterID: known.ClusterID, MemberID: known.MemberID}}, nil
+	}
+	if c.forceNewCluster {
+		return identity{}, fmt.Errorf("--force-new-cluster needs the data of a member; %s holds none", c.dataDir)
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	if err := c.discover(); err != nil {
+		return identity{}, err
+	}
+	cluster := etcdapi.InitialCluster{
+		Name: c.name, Members: c.initialCluster, Token: c.initialClusterToken,
+		AdvertisePeerURLs: c.initialAdvertisePeerURLs.StringSlice(),
+	}
+	rt, err := rafthttp.NewRoundTripper(c.peerTLS, c.peerDialTimeout())
+	if err != nil {
+		return identity{}, fmt.Errorf("peer TLS: %w", err)
+	}
+	if c.initialClusterState == clusterExisting {
+		joined, remotes, err := cluster.Join(ctx, rt)
+		return identity{Identity: joined, start: raftlog.StartJoin, remotes: remotes}, err
+	}
+	founder, err := cluster.Identity()
+	if err != nil {
+		return identity{}, err
+	}
+	return identity{Identity: founder}, cluster.CheckNew(ctx, rt, founder)
+}
+
+// savedIdentity is that of the log on disk, false if there is none.
+func savedIdentity(c *config, logger *zap.Logger) (disk.Identity, bool, error) {
+	return disk.New(disk.Options{
+		WALDir: walDir(c), SnapDir: snapDir(c), Logger: logger, MaxWALs: raftlog.Unlimited, MaxSnapshots: raftlog.Unlimited,
+	}).Identity()
+}
+
+// discover takes the members from DNS if that is asked for (--discovery-srv).
+func (c *config) discover() error {
+	if c.discoverySRV == "" {
+		return nil
+	}
+	var members []string
+	var failed error
+	for _, service := range []struct{ scheme, name string }{{"https", "etcd-server-ssl"}, {"http", "etcd-server"}} {
+		name := service.name
+		if c.discoverySRVName != "" {
+			name += "-" + c.discoverySRVName
+		}
+		found, err := srv.GetCluster(service.scheme, name, c.name, c.discoverySRV, c.initialAdvertisePeerURLs)
+		if err != nil {
+			failed = fmt.Errorf("--discovery-srv=%s: %w", c.discoverySRV, err)
+		}
+		members = append(members, found...)
+	}
+	if len(members) == 0 {
+		return failed
+	}
+	c.initialCluster = strings.Join(members, ",")
+	if strings.Contains(c.initialCluster, "https://") && c.peerTLS.TrustedCAFile == "" {
+		c.peerTLS.ServerName = c.discoverySRV
+	}
+	return nil
+}
+
+func walDir(c *config) string {
+	if c.walDir != "" {
+		return c.walDir
+	}
+	return filepath.Join(c.dataDir, "member", "wal")
+}
+
+func snapDir(c *config) string { return filepath.Join(c.dataDir, "member", "snap") }
+
+// election is how long a follower waits for a leader.
+func (c *config) election() time.Duration { return time.Duration(c.electionMillis) * time.Millisecond }
+
+// peerDialTimeout is etcd's: a second for the network and an election, in which a
+// member may be slow.
+func (c *config) peerDialTimeout() time.Duration { return time.Second + c.election() }

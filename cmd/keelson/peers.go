@@ -1,0 +1,109 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+
+	"keelson.io/keelson/etcdapi"
+	"keelson.io/keelson/raftlog"
+	"keelson.io/keelson/raftlog/peer"
+)
+
+// handler gives what comes from other members to the parts that it is for.
+type handler struct {
+	*raftlog.Log
+	machine *etcdapi.StateMachine
+}
+
+// IsRemoved implements peer.Handler.
+func (h handler) IsRemoved(member uint64) bool { return h.machine.IsRemoved(member) }
+
+// VerifySnapshot implements peer.Handler.
+func (h handler) VerifySnapshot(ctx context.Context, s *raftpb.Snapshot, path string) error {
+	return h.machine.VerifySnapshot(ctx, s, path)
+}
+
+// newTransport makes the connections to other members, none of which is there yet.
+func newTransport(c *config, id identity, logger *zap.Logger) (*peer.Transport, error) {
+	t, err := peer.New(peer.Options{
+		Logger: logger, Name: c.name, MemberID: id.MemberID, ClusterID: id.ClusterID,
+		URLs: c.initialAdvertisePeerURLs, TLS: c.peerTLS, SnapDir: snapDir(c), ElectionTimeout: c.election(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range id.remotes {
+		t.AddRemote(r.ID, r.PeerURLs)
+	}
+	return t, nil
+}
+
+// listenPeers listens for other members.
+func listenPeers(c *config) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, u := range c.listenPeerURLs {
+		l, err := rafthttp.NewListener(u, &c.peerTLS)
+		if err != nil {
+			closeAll(listeners)
+			return nil, fmt.Errorf("listen on %s: %w", u.String(), err)
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+// warnOfStrangers says loudly that whoever reaches a peer URL can do everything.
+func warnOfStrangers(urls types.URLs, logger *zap.Logger) {
+	for _, u := range urls {
+		if u.Scheme == "http" && !isLoopback(u) {
+			logger.Warn("PEER TRAFFIC IS NOT PROTECTED: whoever reaches this address can read and change all data; "+
+				"give --peer-cert-file, --peer-key-file, --peer-trusted-ca-file and --peer-client-cert-auth",
+				zap.String("listen-peer-url", u.String()))
+		}
+	}
+}
+
+func isLoopback(u url.URL) bool {
+	if u.Hostname() == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return err == nil && ip.IsLoopback()
+}
+
+// peerReadTimeout bounds the request of another member, the body of a snapshot
+// apart: rafthttp's listeners see to that one. It is etcd's.
+const peerReadTimeout = 5 * time.Minute
+
+// newPeerServer serves other members.
+func newPeerServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: peerReadTimeout,
+		ErrorLog:          stdlog.New(io.Discard, "", 0), // faults of members, which they are told
+	}
+}
+
+// servePeers answers other members on l until the server is closed.
+func servePeers(s *http.Server, l net.Listener) error {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve peers on %s: %w", l.Addr(), err)
+	}
+	return nil
+}

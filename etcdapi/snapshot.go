@@ -1,0 +1,132 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+
+	"keelson.io/keelson/raftlog"
+	"keelson.io/keelson/raftlog/peer"
+	"keelson.io/keelson/sqlstore"
+)
+
+// OpenSnapshot implements raftlog.StateMachine: the content is the store's file.
+func (m *StateMachine) OpenSnapshot(ctx context.Context, atLeast uint64) (*raftlog.StateSnapshot, error) {
+	s, err := m.store.OpenSnapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	metadata, err := m.describe(s, atLeast)
+	if err != nil {
+		return nil, errors.Join(err, s.Body.Close())
+	}
+	return &raftlog.StateSnapshot{Snapshot: metadata, Size: s.Size, Body: s.Body}, nil
+}
+
+// describe is what other members are told of a snapshot.
+func (m *StateMachine) describe(s *sqlstore.Snapshot, atLeast uint64) (*raftpb.Snapshot, error) {
+	if s.Index < atLeast {
+		return nil, fmt.Errorf("etcdapi: the store's content is of entry %d, not of %d or later", s.Index, atLeast)
+	}
+	conf := new(raftpb.ConfState)
+	if err := proto.Unmarshal(s.ConfState, conf); err != nil {
+		return nil, fmt.Errorf("etcdapi: configuration in the store: %w", err)
+	}
+	data, err := snapshotData(snapshotMembers{s}, &m.opts)
+	if err != nil {
+		return nil, err
+	}
+	return &raftpb.Snapshot{
+		Data:     data,
+		Metadata: &raftpb.SnapshotMetadata{Index: &s.Index, Term: &s.Term, ConfState: conf},
+	}, nil
+}
+
+// snapshotMembers is the memberSource of a snapshot.
+type snapshotMembers struct{ *sqlstore.Snapshot }
+
+func (s snapshotMembers) Members() []sqlstore.Member { return s.Snapshot.Members }
+func (s snapshotMembers) Removed() []uint64          { return s.Snapshot.Removed }
+func (s snapshotMembers) ClusterVersion() string     { return s.Snapshot.ClusterVersion }
+
+// VerifySnapshot returns nil if the file at path is a complete content for s.
+// Errors: it is an etcd's, cut off, damaged, or of another entry.
+func (m *StateMachine) VerifySnapshot(ctx context.Context, s *raftpb.Snapshot, path string) error {
+	etcds, err := isBbolt(path)
+	if err != nil {
+		return err
+	}
+	if etcds {
+		return fmt.Errorf("etcdapi: %s: the snapshot is an etcd member's; keelson takes keelson's only, and etcd's entries", filepath.Base(path))
+	}
+	return sqlstore.VerifySnapshot(ctx, path, s.GetMetadata().GetIndex())
+}
+
+// bboltMagic is what a bbolt file has after the header of its first page, as its
+// meta page's magic number; the machine's byte order is little endian wherever
+// etcd runs.
+var bboltMagic = []byte{0xed, 0xda, 0x0c, 0xed}
+
+const bboltPageHeader = 16
+
+// snapshotSuffix ends the names of received content.
+const snapshotSuffix = ".snap.db"
+
+// isBbolt says whether a file is a bbolt database.
+func isBbolt(path string) (bool, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return false, err
+	}
+	head := make([]byte, bboltPageHeader+len(bboltMagic))
+	_, err = io.ReadFull(f, head)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = nil // too short for anything; verifying says so
+	}
+	return bytes.Equal(head[bboltPageHeader:], bboltMagic), errors.Join(err, f.Close())
+}
+
+// Restore implements raftlog.StateMachine: what the peers' transport received for
+// s takes the place of the store's file.
+func (m *StateMachine) Restore(ctx context.Context, s *raftpb.Snapshot) error {
+	index := s.GetMetadata().GetIndex()
+	if err := m.store.Restore(ctx, peer.SnapshotPath(m.snapDir, index)); err != nil {
+		m.fail(err)
+		return err
+	}
+	m.members.peers.RemoveAllPeers()
+	m.members.connect(m.store)
+	m.removeOlder(index)
+	return nil
+}
+
+// removeOlder removes received content that a newer one has made useless. A file
+// that stays costs space until the next start, no more.
+func (m *StateMachine) removeOlder(index uint64) {
+	newest := peer.SnapshotPath(m.snapDir, index)
+	received, err := filepath.Glob(filepath.Join(m.snapDir, "*"+snapshotSuffix))
+	if err != nil {
+		m.opts.Logger.Warn("cannot look for received snapshots", zap.Error(err))
+	}
+	for _, path := range received {
+		// Names are hexadecimal numbers of one length, so they sort as these do.
+		if path >= newest {
+			continue
+		}
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			m.opts.Logger.Warn("cannot remove a received snapshot", zap.String("path", path), zap.Error(err))
+		}
+	}
+}
