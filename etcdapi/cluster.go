@@ -111,25 +111,31 @@ func (s *clusterService) promote(ctx context.Context, id uint64) ([]*pb.Member, 
 		return s.promoteByLeader(ctx, id)
 	}
 	if err != nil {
-		s.metrics.LearnerPromoteFailures.WithLabelValues(status.Convert(grpcError(err)).Message()).Inc()
 		return nil, err
 	}
-	s.metrics.LearnerPromotions.Inc()
 	return s.list(), nil
 }
 
 // promoteHere promotes a learner as the leader. Errors: errNotLeader and those of
 // a refusal.
 func (s *clusterService) promoteHere(ctx context.Context, id uint64) error {
-	if err := s.mayPromote(id); err != nil {
-		if !errors.Is(err, errNotLeader) {
-			s.opts.Logger.Warn("rejecting member promote request",
-				zap.Stringer("requested-member-id", types.ID(id)), zap.Error(err))
-		}
+	err := s.mayPromote(id)
+	if errors.Is(err, errNotLeader) {
 		return err
 	}
-	payload := &membership.ConfigChangeContext{Member: membership.Member{ID: types.ID(id)}, IsPromote: true}
-	return s.configure(ctx, raftpb.ConfChangeAddNode, id, payload)
+	if err != nil {
+		s.opts.Logger.Warn("rejecting member promote request",
+			zap.Stringer("requested-member-id", types.ID(id)), zap.Error(err))
+	} else {
+		payload := &membership.ConfigChangeContext{Member: membership.Member{ID: types.ID(id)}, IsPromote: true}
+		err = s.configure(ctx, raftpb.ConfChangeAddNode, id, payload)
+	}
+	if err != nil {
+		s.metrics.LearnerPromoteFailures.WithLabelValues(status.Convert(grpcError(err)).Message()).Inc()
+		return err
+	}
+	s.metrics.LearnerPromotions.Inc()
+	return nil
 }
 
 // configure brings a change of one member into the log, with payload as JSON, and

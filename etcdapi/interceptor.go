@@ -26,22 +26,20 @@ import (
 type gate struct {
 	*core
 	unary, stream versionCounter
-	// learner is whether this member has no vote, as of the last election timeout.
-	learner atomic.Bool
+	learner       *atomic.Bool // whether this member has no vote
 
 	mu       sync.Mutex
 	leaderly map[*leaderStream]struct{} // streams that end when there is no leader
 }
 
-func newGate(c *core) *gate {
-	g := &gate{
+func newGate(c *core, learner *atomic.Bool) *gate {
+	return &gate{
 		core:     c,
+		learner:  learner,
 		unary:    versionCounter{vec: c.metrics.ClientRequests, kind: "unary"},
 		stream:   versionCounter{vec: c.metrics.ClientRequests, kind: "stream"},
 		leaderly: make(map[*leaderStream]struct{}),
 	}
-	g.learner.Store(c.log.Status().Learner)
-	return g
 }
 
 // interceptUnary is a grpc.UnaryServerInterceptor.
@@ -84,7 +82,12 @@ func (g *gate) interceptStream(srv any, stream grpc.ServerStream, info *grpc.Str
 		defer context.AfterFunc(g.stop, cancel)()
 		stream = &contextStream{ServerStream: stream, ctx: ctx}
 	}
-	err := g.serveStream(srv, &countedStream{ServerStream: stream, metrics: method}, handler)
+	var err error
+	if g.learner.Load() && info.FullMethod != pb.Maintenance_Snapshot_FullMethodName {
+		err = rpctypes.ErrGRPCNotSupportedForLearner
+	} else {
+		err = g.serveStream(srv, &countedStream{ServerStream: stream, metrics: method}, handler)
+	}
 	method.finish(g.since(start), err)
 	return err
 }
@@ -92,9 +95,6 @@ func (g *gate) interceptStream(srv any, stream grpc.ServerStream, info *grpc.Str
 // serveStream serves a stream. One that needs a leader ends with ErrGRPCNoLeader
 // when there is none for long.
 func (g *gate) serveStream(srv any, stream grpc.ServerStream, handler grpc.StreamHandler) error {
-	if g.learner.Load() {
-		return rpctypes.ErrGRPCNotSupportedForLearner
-	}
 	needsLeader, err := g.admit(stream.Context(), &g.stream)
 	if err != nil {
 		return err
@@ -169,7 +169,6 @@ func (g *gate) watchLeader() {
 			return
 		case <-ticker.Chan():
 		}
-		g.learner.Store(g.log.Status().Learner)
 		if g.log.Leader() != 0 {
 			without = 0
 			continue

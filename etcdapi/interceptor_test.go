@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,7 +59,7 @@ func testGate(t *testing.T, log Log, clock clockwork.Clock) (*gate, *observer.Ob
 	opts.SetDefaults()
 	stop, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	return newGate(&core{opts: opts, log: log, metrics: newServerMetrics(opts, 1), stop: stop}), seen
+	return newGate(&core{opts: opts, log: log, metrics: newServerMetrics(opts, 1), stop: stop}, new(atomic.Bool)), seen
 }
 
 func incoming(pairs ...string) context.Context {

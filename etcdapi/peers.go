@@ -44,6 +44,7 @@ type neighbours struct {
 	peers   Peers
 	logger  *zap.Logger
 	removed atomic.Pointer[[]uint64] // in the order of their ids
+	learner atomic.Bool              // this member has no vote
 
 	once sync.Once
 	gone chan struct{} // closed when this member was removed
@@ -58,6 +59,7 @@ func newNeighbours(logger *zap.Logger) *neighbours {
 // connect makes the connections be those that the store's membership needs.
 func (n *neighbours) connect(store *sqlstore.Store) {
 	n.noteRemoved(store)
+	n.noteVote(store)
 	for _, m := range store.Members() {
 		if m.ID != n.self {
 			n.peers.AddPeer(m.ID, m.PeerURLs)
@@ -76,6 +78,12 @@ func (n *neighbours) noteRemoved(store *sqlstore.Store) {
 	}
 }
 
+// noteVote keeps whether this member has a vote where every request can ask for it.
+func (n *neighbours) noteVote(store *sqlstore.Store) {
+	own, _ := store.Member(n.self)
+	n.learner.Store(own.IsLearner)
+}
+
 func (n *neighbours) isRemoved(id uint64) bool {
 	_, found := slices.BinarySearch(*n.removed.Load(), id)
 	return found
@@ -83,6 +91,7 @@ func (n *neighbours) isRemoved(id uint64) bool {
 
 // follow connects as an applied change of membership wants it.
 func (n *neighbours) follow(change raftlog.ConfChange, store *sqlstore.Store) {
+	n.noteVote(store)
 	for _, single := range change.Changes {
 		id := single.GetNodeId()
 		member, known := store.Member(id)

@@ -30,14 +30,18 @@ const maxMembersBytes = 8 << 20
 // promoteRetryInterval is the wait before whoever leads then is asked again.
 const promoteRetryInterval = 50 * time.Millisecond
 
-// promoteByLeader has the leader promote a learner, whoever it is by the time.
+// promoteByLeader has the leader promote a learner, whoever it is by the time; it
+// may have become this member.
 func (s *clusterService) promoteByLeader(ctx context.Context, id uint64) ([]*pb.Member, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	for {
 		leader, known := s.store.Member(s.log.Leader())
 		if known && leader.ID == s.memberID {
-			return s.promote(ctx, id)
+			if err := s.promoteHere(ctx, id); !errors.Is(err, errNotLeader) {
+				return s.list(), err
+			}
+			leader.PeerURLs = nil
 		}
 		for _, url := range leader.PeerURLs {
 			members, err := s.promoteAt(ctx, url, id)
@@ -109,7 +113,9 @@ func (s *clusterService) promoteAt(ctx context.Context, url string, id uint64) (
 	return all, nil
 }
 
-// servePromote answers a member that asks for a promotion.
+// servePromote answers a member that asks for a promotion. It does not pass the
+// question on: two members that each take the other for the leader would send it
+// to and fro. Who asked looks again for the leader.
 func (s *clusterService) servePromote(w http.ResponseWriter, r *http.Request) {
 	text := strings.TrimPrefix(r.URL.Path, promotePrefix)
 	id, err := strconv.ParseUint(text, 10, 64)
@@ -117,7 +123,7 @@ func (s *clusterService) servePromote(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("member %s not found in cluster", text), http.StatusNotFound)
 		return
 	}
-	if _, err := s.promote(r.Context(), id); err != nil {
+	if err := s.promoteHere(r.Context(), id); err != nil {
 		code := http.StatusInternalServerError
 		for _, refusal := range promotionRefusals {
 			if errors.Is(err, refusal.err) {

@@ -40,10 +40,15 @@ func (s *clusterService) mayAdd(member *membership.Member) error {
 
 // mayRemove says why a member can't be removed now: nil if it can.
 func (s *clusterService) mayRemove(id types.ID) error {
+	cluster := clusterOf(s.store, s.opts)
+	if voters := cluster.VotingMembers(); len(voters) == 1 && voters[0].ID == id {
+		// Raft can't be without a voter. etcd refuses it only when strict, and ends
+		// at every start after it otherwise.
+		return rpctypes.ErrGRPCMemberNotEnoughStarted
+	}
 	if s.opts.StrictReconfig == AllowUnsafe {
 		return nil
 	}
-	cluster := clusterOf(s.store, s.opts)
 	if member := cluster.Member(id); member != nil && member.IsLearner {
 		return nil
 	}

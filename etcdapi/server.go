@@ -99,7 +99,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	s.corruption = &corruption{core: s.core, hashes: parts.Store}
 	s.cluster = &clusterService{core: s.core, members: s.machine.members}
 	s.machine.metrics.Store(s.metrics)
-	s.gate = newGate(s.core)
+	s.gate = newGate(s.core, &s.machine.members.learner)
 	s.grpc, s.health = s.newGRPC(q)
 	s.http = s.newHTTP(s.httpHandler())
 	s.observe = s.newHTTP(s.observingHandler())
