@@ -300,6 +300,9 @@ func (h *hub) restored(rev int64, publish func()) {
 	}
 }
 
+// everything meets every interval of keys. As a bound the empty string is beyond all others, at the beginning, too.
+var everything = adt.NewStringAffineInterval("\x00", "")
+
 // synced returns the watchers in the index; the caller holds mu.
 func (h *hub) synced() []*watcher {
 	var all []*watcher
@@ -307,7 +310,7 @@ func (h *hub) synced() []*watcher {
 		all = slices.AppendSeq(all, maps.Keys(set))
 	}
 	if h.spans > 0 {
-		h.ranges.Visit(adt.NewStringAffineInterval("", ""), func(n *adt.IntervalValue) bool {
+		h.ranges.Visit(everything, func(n *adt.IntervalValue) bool {
 			all = slices.AppendSeq(all, maps.Keys(n.Val.(map[*watcher]struct{})))
 			return true
 		})
