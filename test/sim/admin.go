@@ -124,7 +124,7 @@ func (a *admin) change(kind raftpb.ConfChangeType, id uint64, done func()) {
 	}
 	proposal := w.newID()
 	w.note(at.id, "change", kind.String(), proposal, id)
-	cc := &raftpb.ConfChange{Type: kind.Enum(), NodeId: new(id), Id: new(proposal), Context: memberPayload(id)}
+	cc := &raftpb.ConfChange{Type: kind.Enum(), NodeId: new(id), Id: new(proposal), Context: memberPayload(kind, id, kind == raftpb.ConfChangeAddNode)}
 	var answer <-chan raftlog.Outcome
 	at.run("change", func() { answer = at.log.ProposeConfChange(cc) })
 	a.waiting = true

@@ -51,12 +51,12 @@ type badStream struct {
 	last []watchEvent // for the next response
 }
 
-func (s *badStream) next() ([]watchEvent, int64, error) {
+func (s *badStream) next(due int64) ([]watchEvent, int64, error) {
 	if held := s.last; s.bug == BugSplitRevision && len(held) > 0 {
 		s.last = nil
 		return held, 0, nil
 	}
-	events, progress, err := s.stream.next()
+	events, progress, err := s.stream.next(due)
 	n := len(events)
 	switch {
 	case err != nil || n == 0:

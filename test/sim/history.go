@@ -5,6 +5,7 @@ package sim
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -33,6 +34,7 @@ type record struct {
 	payload uint64 // hash
 	outcome outcome
 	hash    uint64 // of the state afterwards
+	rev     int64  // afterwards
 }
 
 type configuration struct {
@@ -110,7 +112,7 @@ func (h *history) note(n *node, index, term, payload uint64, apply func() record
 	switch {
 	case index == h.last()+1:
 		r := apply()
-		r.term, r.payload = term, payload
+		r.term, r.payload, r.rev = term, payload, h.oracle.Rev
 		h.records = append(h.records, r)
 		h.world.note(n.id, "applied-first", "", index, term)
 	case index > h.last():
@@ -142,30 +144,38 @@ func (h *history) compare(n *node, index, hash uint64) {
 }
 
 // restored checks a node's state after it installed a snapshot.
-func (h *history) restored(n *node, index, hash uint64) {
+func (h *history) restored(n *node, index uint64) {
 	if index <= n.applied {
 		h.world.failf("invariant 4: n%d went back from entry %d to a snapshot of entry %d", n.id, n.applied, index)
 	}
 	n.applied = index
-	h.known(n, index, hash)
+	h.known(n, index)
 	h.world.note(n.id, "restored", "", index)
 }
 
 // started checks the state that a node came back with.
-func (h *history) started(n *node, index, hash uint64) {
+func (h *history) started(n *node, index uint64) {
 	n.applied = index
 	if index > 0 {
-		h.known(n, index, hash)
+		h.known(n, index)
 	}
 }
 
-func (h *history) known(n *node, index, hash uint64) {
+// known checks that a node's state is the one that uncrashed nodes had after the entry.
+func (h *history) known(n *node, index uint64) {
 	if index > h.last() {
 		h.world.failf("invariant 3: n%d holds entry %d, which nobody has applied", n.id, index)
 		return
 	}
-	if hash != 0 && hash != h.records[index-1].hash {
-		h.world.failf("invariant 3: n%d came back at entry %d with a state that no uncrashed node had", n.id, index)
+	want := h.records[index-1]
+	if m, ok := n.sm.(*memoryMachine); ok && m.keyspace.Hash != want.hash {
+		h.world.failf("invariant 3: n%d is at entry %d with a state that no uncrashed node had", n.id, index)
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(h.byKey)) {
+		if _, rev := h.local(n, key); rev != want.rev {
+			h.world.failf("invariant 3: n%d is at entry %d with revision %d, uncrashed nodes had %d", n.id, index, rev, want.rev)
+		}
 	}
 }
 

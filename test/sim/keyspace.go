@@ -182,7 +182,7 @@ func (k *keyspace) applyTxn(r *pb.TxnRequest, w *write, o *outcome) {
 // describe says what a key holds.
 func describe(key string, it item) string {
 	if it.Mod == 0 {
-		return key + " none;"
+		return "none;"
 	}
 	return fmt.Sprintf("%s=%s@%d;", key, it.Value, it.Mod)
 }

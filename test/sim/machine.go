@@ -34,9 +34,10 @@ type machine interface {
 
 // stream is a watcher of one machine.
 type stream interface {
-	// next returns the next response: events of whole revisions, or none when there is nothing new. progress is a
-	// revision up to which all events were handed out, 0 if it isn't known. errCompacted ends the stream.
-	next() (events []watchEvent, progress int64, err error)
+	// next returns the next response: events of whole revisions, or none when there is nothing new. due is the revision
+	// of the event that comes next, 0 if there is none. progress is a revision up to which all events were handed out, 0
+	// if it isn't known. errCompacted ends the stream.
+	next(due int64) (events []watchEvent, progress int64, err error)
 	close()
 }
 

@@ -165,7 +165,7 @@ func (m *memoryMachine) Restore(_ context.Context, s *raftpb.Snapshot) error {
 	m.node.maybeCrash("restore-after")
 	m.keyspace = k.clone()
 	clear(m.disk.received)
-	m.node.world.history.restored(m.node, index, m.keyspace.Hash)
+	m.node.world.history.restored(m.node, index)
 	return nil
 }
 
@@ -221,7 +221,7 @@ func (m *memoryMachine) watch(lo, hi string, from int64) (stream, error) {
 
 func inRange(key, lo, hi string) bool { return key == lo || hi != "" && key >= lo && key < hi }
 
-func (s *memoryStream) next() ([]watchEvent, int64, error) {
+func (s *memoryStream) next(int64) ([]watchEvent, int64, error) {
 	k := s.m.keyspace
 	if s.from < k.Compact {
 		return nil, 0, errCompacted

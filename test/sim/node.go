@@ -72,6 +72,9 @@ func newNode(w *World, start raftlog.Start) *node {
 		n.storage.medium = &fileMedium{dir: filepath.Join(dir, "log")}
 	}
 	n.disk = newMemoryDisk()
+	if w.plan.sqlite {
+		n.disk = &sqliteDisk{dir: filepath.Join(dir, "state")}
+	}
 	w.nodes = append(w.nodes, n)
 	return n
 }
@@ -141,21 +144,16 @@ func (n *node) start() {
 		w.failf("invariant 3: n%d: open the state: %w", n.id, err)
 		return
 	}
-	var hash uint64
-	if hash, err = n.sm.hash(); err != nil {
-		w.failf("n%d: %w", n.id, err)
-		return
-	}
 	index, conf := n.sm.Applied()
-	n.conf = conf
-	w.history.started(n, index, hash)
+	n.conf, n.lastRead = conf, 0
+	w.history.started(n, index)
 	n.storage.refused = false
 	n.log, err = raftlog.OpenManual(n.options(), n.sm)
 	if err != nil {
 		w.failf("invariant 3: n%d does not start: %w", n.id, err)
 		return
 	}
-	n.up, n.saving, n.idle, n.due, n.lastRead = true, false, false, [3]bool{}, 0
+	n.up, n.saving, n.idle, n.due = true, false, false, [3]bool{}
 	status := n.log.Log().Status()
 	w.note(n.id, "start", "", status.AppliedIndex, status.CommitIndex, status.Term)
 	n.scheduleTick()
@@ -176,7 +174,7 @@ func (n *node) options() raftlog.Options {
 		return o
 	}
 	for id := uint64(1); id <= uint64(w.plan.nodes); id++ {
-		o.Peers = append(o.Peers, raft.Peer{ID: id, Context: memberPayload(id)})
+		o.Peers = append(o.Peers, raft.Peer{ID: id, Context: memberPayload(raftpb.ConfChangeAddNode, id, false)})
 	}
 	return o
 }
@@ -195,7 +193,7 @@ func (n *node) step(m *raftpb.Message) bool {
 	if err == nil {
 		return true
 	}
-	for _, expected := range []error{raft.ErrProposalDropped, raft.ErrStepPeerNotFound, raftlog.ErrStopped, raftlog.ErrStateTransfer} {
+	for _, expected := range []error{raft.ErrProposalDropped, raft.ErrStepPeerNotFound, raft.ErrStepLocalMsg, raftlog.ErrStopped, raftlog.ErrStateTransfer} {
 		if errors.Is(err, expected) {
 			n.world.note(n.id, "not stepped", err.Error(), m.GetFrom())
 			return false
@@ -317,7 +315,14 @@ func (n *node) member() bool { return n.up && n.world.history.oracle.Members[n.i
 // leads says whether the node believes that it leads.
 func (n *node) leads() bool { return n.up && n.log.Log().Status().Lead }
 
-// memberPayload is what the entry that adds a member carries.
-func memberPayload(id uint64) []byte {
-	return fmt.Appendf(nil, `{"id":%d,"peerURLs":["http://10.0.0.%d:2380"],"name":"n%d"}`, id, id, id)
+// memberPayload is what the entry that adds or promotes a member carries: etcd's JSON.
+func memberPayload(kind raftpb.ConfChangeType, id uint64, promotes bool) []byte {
+	role := ""
+	switch {
+	case promotes:
+		role = `,"isPromote":true`
+	case kind == raftpb.ConfChangeAddLearnerNode:
+		role = `,"isLearner":true`
+	}
+	return fmt.Appendf(nil, `{"id":%d,"peerURLs":["http://10.0.0.%d:2380"],"name":"n%d"%s}`, id, id, id, role)
 }

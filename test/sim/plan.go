@@ -103,6 +103,9 @@ func newPlan(o Options) plan {
 	}
 	p.files = o.Log == LogFiles || o.Log == LogAny && o.Seed%filesEvery == 0
 	p.sqlite = o.Machine == MachineSQLite || o.Machine == MachineAny && o.Seed%sqliteEvery == 0
+	if p.sqlite {
+		p.faults &^= faultCompact // a store's compaction is the work of a goroutine of its own
+	}
 	return p
 }
 

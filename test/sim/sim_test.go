@@ -16,11 +16,12 @@ import (
 )
 
 var (
-	seedFlag   = flag.Uint64("seed", 1, "the first seed")
-	seedsFlag  = flag.Uint64("seeds", 300, "how many seeds; one is run with a report, more by processes beside one another")
-	nodesFlag  = flag.Int("nodes", 0, "how many nodes found the cluster; 0: the seed decides")
-	traceFlag  = flag.Bool("trace", false, "print every event")
-	serialFlag = flag.Bool("serial", false, "run the seeds in this process")
+	seedFlag    = flag.Uint64("seed", 1, "the first seed")
+	seedsFlag   = flag.Uint64("seeds", 300, "how many seeds; one is run with a report, more by processes beside one another")
+	nodesFlag   = flag.Int("nodes", 0, "how many nodes found the cluster; 0: the seed decides")
+	traceFlag   = flag.Bool("trace", false, "print every event")
+	machineFlag = flag.String("machine", "any", "what entries are applied to: memory, sqlite, or any (the seed decides)")
+	serialFlag  = flag.Bool("serial", false, "run the seeds in this process")
 )
 
 // chunkSeeds is how many seeds one process runs.
@@ -51,8 +52,14 @@ func again(seed uint64) string {
 	if *nodesFlag != 0 {
 		command += fmt.Sprintf(" -nodes %d", *nodesFlag)
 	}
+	if *machineFlag != "any" {
+		command += " -machine " + *machineFlag
+	}
 	return command
 }
+
+// machineKinds are the values of -machine.
+var machineKinds = map[string]MachineKind{"any": MachineAny, "memory": MachineMemory, "sqlite": MachineSQLite}
 
 // TestSeeds lets one world after the other live. A failing seed prints what led to it and how to see it again.
 func TestSeeds(t *testing.T) {
@@ -77,7 +84,7 @@ func TestSeeds(t *testing.T) {
 			for first := range chunks {
 				n := min(chunkSeeds, *seedFlag+*seedsFlag-first)
 				child := exec.Command(self, "-test.run=^TestSeeds$", "-test.timeout=20m", "-serial",
-					fmt.Sprint("-seed=", first), fmt.Sprint("-seeds=", n), fmt.Sprint("-nodes=", *nodesFlag))
+					fmt.Sprint("-seed=", first), fmt.Sprint("-seeds=", n), fmt.Sprint("-nodes=", *nodesFlag), "-machine="+*machineFlag)
 				if out, err := child.CombinedOutput(); err != nil {
 					t.Errorf("seeds %d to %d: %v\n%s", first, first+n-1, err, out)
 				}
@@ -89,8 +96,12 @@ func TestSeeds(t *testing.T) {
 
 func runSeeds(t *testing.T, first, count uint64) {
 	dir := scratch(t)
+	machine, ok := machineKinds[*machineFlag]
+	if !ok {
+		t.Fatalf("-machine %q is unknown", *machineFlag)
+	}
 	for seed := first; seed < first+count; seed++ {
-		o := Options{Seed: seed, Nodes: *nodesFlag, Dir: dir}
+		o := Options{Seed: seed, Nodes: *nodesFlag, Machine: machine, Dir: dir}
 		if *traceFlag {
 			o.Print = func(line string) { fmt.Fprintln(os.Stderr, line) }
 		}

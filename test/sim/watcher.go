@@ -71,7 +71,11 @@ func (v *watcher) open() {
 // take checks one response.
 func (v *watcher) take() {
 	w := v.world
-	events, progress, err := v.stream.next()
+	due := int64(0)
+	if next := v.peek(); next != nil {
+		due = next.Rev
+	}
+	events, progress, err := v.stream.next(due)
 	switch {
 	case errors.Is(err, errCompacted):
 		if v.expected >= w.history.oracle.Compact {
