@@ -15,17 +15,18 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// client is a set of connections to one server, which concurrent callers share by their number.
+// client is a set of connections to the members of one server, which concurrent callers share by their number.
 type client struct {
 	conns []*grpc.ClientConn
 	kvs   []pb.KVClient
 }
 
-// dial returns a client of n connections. They are made when first used, and made again quickly.
-func dial(address string, n int) (*client, error) {
+// dial returns a client of n connections, spread evenly over addresses. They are made when first used, and
+// made again quickly.
+func dial(addresses []string, n int) (*client, error) {
 	c := new(client)
-	for range n {
-		conn, err := grpc.NewClient("passthrough:///"+address,
+	for i := range n {
+		conn, err := grpc.NewClient("passthrough:///"+addresses[i%len(addresses)],
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithDefaultCallOptions(
 				grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32), grpc.WaitForReady(true)),

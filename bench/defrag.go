@@ -21,7 +21,7 @@ const deletedPart = 10
 // that it had, because it may have said so at once. The value is the longest put in milliseconds.
 func defragStall(d time.Duration) func(context.Context, *server) (measurement, error) {
 	return func(ctx context.Context, s *server) (measurement, error) {
-		c, err := dial(s.address, 2)
+		c, err := dial(s.addresses, 2)
 		if err != nil {
 			return measurement{}, err
 		}

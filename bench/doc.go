@@ -23,6 +23,9 @@
 //     come to rest after the load: work that is put off is work;
 //   - memory of the server process that is resident when it is at rest.
 //
+// Rows of three members run a cluster on loopback; the clients' connections are spread over its members, as those
+// of kube-apiservers are, and CPU, bytes and memory are those of all members together.
+//
 // Everything is taken down at the end, also on an interrupt. It needs Linux, for /proc.
 //
 // This module imports nothing of keelson's: it looks at a server from the outside only.

@@ -71,7 +71,7 @@ func (m *measurer) measure(ctx context.Context, peers []*peer, rows []row) error
 func groups(rows []row) [][]row {
 	var all [][]row
 	for i, r := range rows {
-		if i > 0 && r.pods > 0 && r.pods == rows[i-1].pods {
+		if i > 0 && r.pods > 0 && r.pods == rows[i-1].pods && r.members == rows[i-1].members {
 			all[len(all)-1] = append(all[len(all)-1], r)
 		} else {
 			all = append(all, []row{r})
@@ -86,7 +86,7 @@ func (m *measurer) group(ctx context.Context, p *peer, rows []row, round int) er
 	if len(rows) == 0 {
 		return nil
 	}
-	s, err := m.serverWith(ctx, p, rows[0].pods)
+	s, err := m.serverFor(ctx, p, rows[0])
 	if err != nil {
 		return err
 	}
@@ -101,15 +101,15 @@ func (m *measurer) group(ctx context.Context, p *peer, rows []row, round int) er
 	return s.stop()
 }
 
-// serverWith starts p with so many pods in it. What is loaded is kept for the next rounds, if the
-// peer can start with it.
-func (m *measurer) serverWith(ctx context.Context, p *peer, pods int) (*server, error) {
-	data := filepath.Join(m.dir, p.name+".data")
-	if pods == 0 || !p.can(restarting) {
+// serverFor starts p with the members and pods that r wants. What is loaded into a single member is kept
+// for the next rounds, if the peer can start with it: the members of a cluster have new addresses each time.
+func (m *measurer) serverFor(ctx context.Context, p *peer, r row) (*server, error) {
+	data, pods := filepath.Join(m.dir, p.name+".data"), r.pods
+	if pods == 0 || r.members > 1 || !p.can(restarting) {
 		if err := os.RemoveAll(data); err != nil {
 			return nil, err
 		}
-		s, err := startServer(ctx, p, data)
+		s, err := startServer(ctx, p, data, r.members)
 		if err != nil || pods == 0 {
 			return s, err
 		}
@@ -128,12 +128,12 @@ func (m *measurer) serverWith(ctx context.Context, p *peer, pods int) (*server, 
 	if err := copyDir(loaded, data); err != nil {
 		return nil, err
 	}
-	return startServer(ctx, p, data)
+	return startServer(ctx, p, data, r.members)
 }
 
 // prepare makes a data directory with pods in it.
 func prepare(ctx context.Context, p *peer, dir string, pods int) error {
-	s, err := startServer(ctx, p, dir)
+	s, err := startServer(ctx, p, dir, 1)
 	if err != nil {
 		return err
 	}

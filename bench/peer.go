@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // ability is something that a row needs and not every peer has.
@@ -22,6 +23,7 @@ const (
 	watching
 	maintaining // defragmentation
 	restarting  // a start with the data of the last run
+	clustering  // several members
 )
 
 // peer is a server to measure.
@@ -31,9 +33,13 @@ type peer struct {
 	abilities []ability
 	// build are go's arguments, after `build -o binary`, and the folder to call it in.
 	buildPackage, buildDir string
-	// args are the server's arguments for a data directory and two loopback addresses.
-	args func(dataDir, client, member string) []string
+	// args are the arguments for member i of a cluster.
+	args func(cluster []place, i int) []string
 }
+
+// place is where a member is: its name, its data directory, and the loopback addresses where it serves
+// clients and other members.
+type place struct{ name, dataDir, client, member string }
 
 func (p *peer) can(a ability) bool { return slices.Contains(p.abilities, a) }
 
@@ -41,26 +47,31 @@ func (p *peer) can(a ability) bool { return slices.Contains(p.abilities, a) }
 const quotaBytes = 8 << 30
 
 // etcdArgs are the flags that etcd and keelson share. All else is at its default.
-func etcdArgs(dataDir, client, member string) []string {
+func etcdArgs(cluster []place, i int) []string {
+	var all []string
+	for _, m := range cluster {
+		all = append(all, m.name+"=http://"+m.member)
+	}
+	m := cluster[i]
 	return []string{
-		"--name=bench",
-		"--data-dir=" + dataDir,
-		"--listen-client-urls=http://" + client,
-		"--advertise-client-urls=http://" + client,
-		"--listen-peer-urls=http://" + member,
-		"--initial-advertise-peer-urls=http://" + member,
-		"--initial-cluster=bench=http://" + member,
+		"--name=" + m.name,
+		"--data-dir=" + m.dataDir,
+		"--listen-client-urls=http://" + m.client,
+		"--advertise-client-urls=http://" + m.client,
+		"--listen-peer-urls=http://" + m.member,
+		"--initial-advertise-peer-urls=http://" + m.member,
+		"--initial-cluster=" + strings.Join(all, ","),
 		"--quota-backend-bytes=" + strconv.Itoa(quotaBytes),
 	}
 }
 
-func floorArgs(dataDir, client, _ string) []string {
-	return []string{"-data-dir=" + dataDir, "-listen=" + client}
+func floorArgs(cluster []place, i int) []string {
+	return []string{"-data-dir=" + cluster[i].dataDir, "-listen=" + cluster[i].client}
 }
 
 // knownPeers are all there are.
 func knownPeers() []*peer {
-	everything := []ability{keyValue, watching, maintaining, restarting}
+	everything := []ability{keyValue, watching, maintaining, restarting, clustering}
 	return []*peer{
 		{name: "etcd", abilities: everything, buildPackage: "go.etcd.io/etcd/server/v3", buildDir: "..", args: etcdArgs},
 		{name: "floor", abilities: []ability{keyValue}, buildPackage: "./floor", buildDir: ".", args: floorArgs},

@@ -24,10 +24,10 @@ type usage struct {
 const clockTick = 10 * time.Millisecond
 
 // usage reads /proc.
-func (s *server) usage() (usage, error) {
+func (p *process) usage() (usage, error) {
 	var (
 		u   usage
-		dir = fmt.Sprintf("/proc/%d/", s.process.Process.Pid)
+		dir = fmt.Sprintf("/proc/%d/", p.cmd.Process.Pid)
 	)
 	stat, err := os.ReadFile(dir + "stat")
 	if err != nil {

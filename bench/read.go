@@ -19,7 +19,7 @@ type getLoad struct {
 }
 
 func (l getLoad) run(ctx context.Context, s *server) (measurement, error) {
-	c, err := dial(s.address, min(l.callers, 10))
+	c, err := dial(s.addresses, min(l.callers, 10))
 	if err != nil {
 		return measurement{}, err
 	}
@@ -36,7 +36,7 @@ func (l getLoad) run(ctx context.Context, s *server) (measurement, error) {
 // rangeLoad asks for the pods, or a part of them, again and again.
 func rangeLoad(callers int, d time.Duration, request func() *pb.RangeRequest) func(context.Context, *server) (measurement, error) {
 	return func(ctx context.Context, s *server) (measurement, error) {
-		c, err := dial(s.address, callers)
+		c, err := dial(s.addresses, callers)
 		if err != nil {
 			return measurement{}, err
 		}

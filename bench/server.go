@@ -4,68 +4,52 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
-	"syscall"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-const (
-	// healthyTimeout bounds a start, a replay of the log of a big store included.
-	healthyTimeout = 2 * time.Minute
-	// stopTimeout bounds a graceful stop, after which the process is killed.
-	stopTimeout = 30 * time.Second
-)
+// healthyTimeout bounds a start, a replay of the log of a big store included.
+const healthyTimeout = 2 * time.Minute
 
-// server is a peer that runs.
+// server is a peer that runs: one process, or one for each member of a cluster.
 type server struct {
-	peer    *peer
-	address string
-	// startup is the time from the start of the process until it answered a linearizable read.
+	peer *peer
+	// addresses are where the members serve clients.
+	addresses []string
+	// startup is the time from the start of the processes until each answered a linearizable read.
 	startup time.Duration
-
-	process *exec.Cmd
-	exited  chan struct{} // closed when it has
-	waitErr error         // of the exit
-	log     string        // path of its output
+	members []*process
 }
 
-// startServer starts p on dataDir and returns when it answers.
-func startServer(ctx context.Context, p *peer, dataDir string) (*server, error) {
-	client, err := freeAddress()
-	if err != nil {
+// startServer starts p with so many members on data directories below dataDir and returns when all answer.
+func startServer(ctx context.Context, p *peer, dataDir string, members int) (*server, error) {
+	s := &server{peer: p}
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
 		return nil, err
 	}
-	member, err := freeAddress()
-	if err != nil {
-		return nil, err
+	var cluster []place
+	for i := range members {
+		m, err := newPlace(dataDir, i)
+		if err != nil {
+			return nil, err
+		}
+		cluster = append(cluster, m)
+		s.addresses = append(s.addresses, m.client)
 	}
-	s := &server{
-		peer:    p,
-		address: client,
-		process: exec.Command(p.binary, p.args(dataDir, client, member)...),
-		exited:  make(chan struct{}),
-		log:     filepath.Join(filepath.Dir(p.binary), p.name+".log"),
-	}
-	output, err := os.Create(s.log)
-	if err != nil {
-		return nil, err
-	}
-	defer output.Close()
-	s.process.Stdout, s.process.Stderr = output, output
-	// A server must not outlive this program, nor get the terminal's interrupt before it is stopped.
-	s.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
-	if err := s.start(); err != nil {
-		return nil, err
+	for i := range cluster {
+		log := filepath.Join(filepath.Dir(p.binary), fmt.Sprintf("%s.%d.log", p.name, i+1))
+		m, err := startProcess(log, p.binary, p.args(cluster, i)...)
+		if err != nil {
+			return nil, errors.Join(err, s.stop())
+		}
+		s.members = append(s.members, m)
 	}
 	if err := s.awaitHealthy(ctx); err != nil {
 		return nil, errors.Join(err, s.stop(), s.logTail())
@@ -74,35 +58,40 @@ func startServer(ctx context.Context, p *peer, dataDir string) (*server, error) 
 	return s, nil
 }
 
-// start starts the process and returns; exited is closed when it has.
-func (s *server) start() error {
-	started := make(chan error)
-	go func() {
-		// Pdeathsig comes when the thread that started the process ends, so that thread has to stay.
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := s.process.Start()
-		started <- err
-		if err == nil {
-			s.waitErr = s.process.Wait()
-			close(s.exited)
-		}
-	}()
-	return <-started
+// newPlace chooses where member i of a cluster is.
+func newPlace(dataDir string, i int) (place, error) {
+	m := place{name: fmt.Sprintf("bench%d", i+1)}
+	m.dataDir = filepath.Join(dataDir, m.name)
+	var err error
+	if m.client, err = freeAddress(); err == nil {
+		m.member, err = freeAddress()
+	}
+	return m, err
 }
 
-// awaitHealthy returns when the server answers a linearizable read.
+// awaitHealthy returns when every member answers a linearizable read.
 func (s *server) awaitHealthy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthyTimeout)
 	defer cancel()
+	for i, m := range s.members {
+		if err := s.awaitMember(ctx, s.addresses[i], m); err != nil {
+			return fmt.Errorf("%s does not become healthy: %w", s.peer.name, err)
+		}
+	}
+	return nil
+}
+
+func (s *server) awaitMember(ctx context.Context, address string, m *process) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	go func() {
 		select {
-		case <-s.exited:
+		case <-m.exited:
 			cancel()
 		case <-ctx.Done():
 		}
 	}()
-	c, err := dial(s.address, 1)
+	c, err := dial([]string{address}, 1)
 	if err != nil {
 		return err
 	}
@@ -114,42 +103,43 @@ func (s *server) awaitHealthy(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s does not become healthy: %w", s.peer.name, err)
+			return err
 		case <-time.After(time.Millisecond):
 		}
 	}
 }
 
-// stop stops the server, gracefully if it can.
-func (s *server) stop() error {
-	select {
-	case <-s.exited:
-		return fmt.Errorf("%s exited by itself: %w", s.peer.name, s.waitErr)
-	default:
+// usage is what all members together have used and hold.
+func (s *server) usage() (usage, error) {
+	var all usage
+	for _, m := range s.members {
+		u, err := m.usage()
+		if err != nil {
+			return all, err
+		}
+		all.cpu += u.cpu
+		all.writtenBytes += u.writtenBytes
+		all.residentBytes += u.residentBytes
 	}
-	if err := s.process.Process.Signal(syscall.SIGTERM); err != nil {
-		return err
-	}
-	select {
-	case <-s.exited:
-		return nil
-	case <-time.After(stopTimeout):
-	}
-	err := fmt.Errorf("%s did not stop within %v", s.peer.name, stopTimeout)
-	err = errors.Join(err, s.process.Process.Kill())
-	<-s.exited
-	return err
+	return all, nil
 }
 
-// logTail returns the end of what the server printed, as an error.
+// stop stops all members, gracefully if it can.
+func (s *server) stop() error {
+	var errs []error
+	for _, m := range s.members {
+		if err := m.stop(); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.peer.name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// logTail returns the end of what the members printed, as an error.
 func (s *server) logTail() error {
-	const tail = 2000
-	data, err := os.ReadFile(s.log)
-	if err != nil {
-		return err
+	var errs []error
+	for _, m := range s.members {
+		errs = append(errs, m.logTail())
 	}
-	if len(data) > tail {
-		data = data[len(data)-tail:]
-	}
-	return fmt.Errorf("%s printed:\n%s", s.peer.name, bytes.TrimSpace(data))
+	return errors.Join(errs...)
 }

@@ -34,7 +34,7 @@ const (
 func (l watchLoad) run(ctx context.Context, s *server) (measurement, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := dial(s.address, 10)
+	c, err := dial(s.addresses, 10)
 	if err != nil {
 		return measurement{}, err
 	}

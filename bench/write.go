@@ -30,7 +30,7 @@ type putLoad struct {
 }
 
 func (l putLoad) run(ctx context.Context, s *server) (measurement, error) {
-	c, err := dial(s.address, l.conns)
+	c, err := dial(s.addresses, l.conns)
 	if err != nil {
 		return measurement{}, err
 	}
@@ -55,7 +55,7 @@ var errConflict = errors.New("a transaction found another revision than it shoul
 // seen, with a get otherwise. Each caller has its own.
 func leaseUpdates(d time.Duration) func(context.Context, *server) (measurement, error) {
 	return func(ctx context.Context, s *server) (measurement, error) {
-		c, err := dial(s.address, 10)
+		c, err := dial(s.addresses, 10)
 		if err != nil {
 			return measurement{}, err
 		}
@@ -113,7 +113,7 @@ func loadPods(ctx context.Context, s *server, n int) error {
 	const callers, conns = 200, 20
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c, err := dial(s.address, conns)
+	c, err := dial(s.addresses, conns)
 	if err != nil {
 		return err
 	}

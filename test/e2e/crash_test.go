@@ -106,7 +106,7 @@ func createThroughCrash(t *testing.T, namespace string) map[string]acknowledgeme
 	case <-ctx.Done():
 		t.Fatalf("fewer than %d creations acknowledged in %v", crashAfter, stepTimeout)
 	}
-	store := env.cluster.Store()
+	store := env.cluster.Store().Members()[0]
 	if err := store.Kill(); err != nil {
 		t.Fatal(err)
 	}

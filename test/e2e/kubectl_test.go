@@ -245,11 +245,16 @@ func storeKeys(t *testing.T) []string {
 	return keys
 }
 
-// storeClient speaks to the datastore itself.
+// storeClient speaks to the shared cluster's datastore itself.
 func storeClient(t *testing.T) *clientv3.Client {
 	t.Helper()
+	return clientOf(t, env.cluster.Store().ClientURLs()...)
+}
+
+func clientOf(t *testing.T, urls ...string) *clientv3.Client {
+	t.Helper()
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints: []string{env.cluster.Store().ClientURL()},
+		Endpoints: urls,
 		Logger:    zap.NewNop(), // its retries are not news here
 	})
 	if err != nil {

@@ -32,7 +32,7 @@ const (
 // than most tests. Each test works in namespaces of its own.
 var env struct {
 	cluster *controlplane.Cluster
-	kubectl string
+	options controlplane.Options // of cluster
 	store   controlplane.StoreKind
 }
 
@@ -96,21 +96,26 @@ func startShared(ctx context.Context, dir string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	env.kubectl = kubernetes.Kubectl
-	env.cluster, err = controlplane.Start(ctx, controlplane.Options{
+	env.options = controlplane.Options{
 		Dir:             dir,
 		Store:           env.store,
 		StoreBinary:     storeBinary,
 		Kubernetes:      kubernetes,
 		CompactionEvery: compactionEvery,
-	})
+	}
+	env.cluster, err = controlplane.Start(ctx, env.options)
 	return err
 }
 
-// kubectlCommand is kubectl as a user of the cluster runs it.
+// kubectlCommand is kubectl as a user of the shared cluster runs it.
 func kubectlCommand(ctx context.Context, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, env.kubectl, args...)
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+env.cluster.Kubeconfig())
+	return kubectlOf(ctx, env.cluster, args...)
+}
+
+// kubectlOf is kubectl as a user of a cluster runs it.
+func kubectlOf(ctx context.Context, cluster *controlplane.Cluster, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, env.options.Kubernetes.Kubectl, args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+cluster.Kubeconfig())
 	return cmd
 }
 

@@ -27,11 +27,13 @@ type Options struct {
 	StoreBinary string
 	Kubernetes  binaries.Kubernetes
 
+	Members         int           // of the store; 0: one
 	Nodes           int           // fake nodes; 0: three
 	CompactionEvery time.Duration // between two compactions by kube-apiserver; 0: five minutes, its default
 }
 
 const (
+	defaultMembers    = 1
 	defaultNodes      = 3
 	defaultCompaction = 5 * time.Minute
 )
@@ -61,6 +63,9 @@ type Cluster struct {
 func Start(ctx context.Context, opts Options) (_ *Cluster, err error) {
 	if err := opts.Store.Valid(); err != nil {
 		return nil, err
+	}
+	if opts.Members == 0 {
+		opts.Members = defaultMembers
 	}
 	if opts.Nodes == 0 {
 		opts.Nodes = defaultNodes
@@ -120,16 +125,29 @@ func (c *Cluster) LogDir() string { return filepath.Join(c.opts.Dir, "logs") }
 // LogTails returns the last lines of every program's log.
 func (c *Cluster) LogTails(lines int) string {
 	var b strings.Builder
-	for _, p := range append([]*proc.Process{c.store.Process()}, c.components...) {
+	for _, p := range c.processes() {
 		fmt.Fprintf(&b, "--- %s\n%s\n", p.Name(), p.LogTail(lines))
 	}
 	return b.String()
 }
 
-// FirstExit returns the error of the first process that ends; it blocks until
+// processes are all that run, the store's first.
+func (c *Cluster) processes() []*proc.Process {
+	var all []*proc.Process
+	for _, m := range c.store.Members() {
+		all = append(all, m.Process())
+	}
+	return append(all, c.components...)
+}
+
+// FirstExit returns the error of the first process that ends and that nothing
+// works without: any but one of several members of the store. It blocks until
 // then or until ctx is done, and then returns nil.
 func (c *Cluster) FirstExit(ctx context.Context) error {
-	all := append([]*proc.Process{c.store.Process()}, c.components...)
+	all := c.processes()
+	if len(c.store.Members()) > 1 {
+		all = c.components
+	}
 	ended := make(chan *proc.Process, len(all))
 	stop := make(chan struct{})
 	defer close(stop)
@@ -157,7 +175,7 @@ func (c *Cluster) Stop(ctx context.Context) error {
 	for i := len(c.components) - 1; i >= 0; i-- {
 		errs = append(errs, c.components[i].Stop(ctx))
 	}
-	if c.store != nil && c.store.process != nil {
+	if c.store != nil {
 		errs = append(errs, c.store.Stop(ctx))
 	}
 	return errors.Join(errs...)

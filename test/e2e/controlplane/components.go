@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,7 +29,7 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 	}
 	c.server = fmt.Sprintf("https://127.0.0.1:%d", ports[0])
 	p, err := c.startComponent(apiServer, c.opts.Kubernetes.APIServer,
-		"--etcd-servers="+c.store.ClientURL(),
+		"--etcd-servers="+strings.Join(c.store.ClientURLs(), ","),
 		"--etcd-compaction-interval="+c.opts.CompactionEvery.String(),
 		"--bind-address=127.0.0.1",
 		"--advertise-address=127.0.0.1",

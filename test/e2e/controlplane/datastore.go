@@ -5,14 +5,11 @@ package controlplane
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"net/http"
-	"path/filepath"
 	"strings"
-	"time"
 
-	"keelson.io/keelson/test/e2e/proc"
+	"keelson.io/keelson/test/e2e/promtext"
 )
 
 // StoreKind names a datastore that can stand under the control plane.
@@ -33,93 +30,79 @@ func (k StoreKind) Valid() error {
 	return fmt.Errorf("unknown store %q: want %s or %s", k, StoreKeelson, StoreEtcd)
 }
 
-// Datastore is one store process that keeps its data directory and its ports
-// over restarts.
-type Datastore struct {
-	kind      StoreKind
-	binary    string
-	dataDir   string
-	logPath   string
-	clientURL string
-	peerURL   string
-	process   *proc.Process // nil before the first Start
-}
+// Datastore is a store of one or more members.
+type Datastore struct{ members []*Member }
 
+// newDatastore finds out where the members of opts are to be. Their addresses are kept with their data: members
+// look for each other where they were.
 func newDatastore(opts Options) (*Datastore, error) {
-	ports, err := freePorts(2)
+	addresses, err := ensureAddresses(opts.Dir, opts.Members)
 	if err != nil {
 		return nil, err
 	}
-	return &Datastore{
-		kind:      opts.Store,
-		binary:    opts.StoreBinary,
-		dataDir:   filepath.Join(opts.Dir, "store"),
-		logPath:   filepath.Join(opts.Dir, "logs", string(opts.Store)+".log"),
-		clientURL: fmt.Sprintf("http://127.0.0.1:%d", ports[0]),
-		peerURL:   fmt.Sprintf("http://127.0.0.1:%d", ports[1]),
-	}, nil
+	var cluster []string
+	for i, a := range addresses {
+		cluster = append(cluster, memberName(i)+"="+a.Peer)
+	}
+	d := new(Datastore)
+	for i, a := range addresses {
+		d.members = append(d.members, newMember(opts, memberName(i), a, strings.Join(cluster, ",")))
+	}
+	return d, nil
 }
 
-// ClientURL is where etcd clients, /health and /metrics are served.
-func (d *Datastore) ClientURL() string { return d.clientURL }
+func memberName(i int) string { return fmt.Sprintf("store%d", i+1) }
 
-// DataDir is the store's data directory.
-func (d *Datastore) DataDir() string { return d.dataDir }
+// Members are the processes, each of which may be killed and started on its own.
+func (d *Datastore) Members() []*Member { return d.members }
 
-// Process is the process of the last Start.
-func (d *Datastore) Process() *proc.Process { return d.process }
+// ClientURLs are where etcd clients, /health and /metrics are served, one of each member.
+func (d *Datastore) ClientURLs() []string {
+	var urls []string
+	for _, m := range d.members {
+		urls = append(urls, m.ClientURL())
+	}
+	return urls
+}
 
-// Start runs the store and waits until /health says so.
+// Start runs all members and waits until each is healthy.
 func (d *Datastore) Start(ctx context.Context) error {
-	// Sockets bind to loopback; the peer URL is advertised but nobody dials it.
-	process, err := proc.Start(proc.Spec{
-		Name:    string(d.kind),
-		Binary:  d.binary,
-		LogPath: d.logPath,
-		Args: []string{
-			"--name=e2e",
-			"--data-dir=" + d.dataDir,
-			"--listen-client-urls=" + d.clientURL,
-			"--advertise-client-urls=" + d.clientURL,
-			"--listen-peer-urls=" + d.peerURL,
-			"--initial-advertise-peer-urls=" + d.peerURL,
-			"--initial-cluster=e2e=" + d.peerURL,
-		},
-	})
-	if err != nil {
-		return err
+	for _, m := range d.members {
+		if err := m.run(); err != nil {
+			return err
+		}
 	}
-	d.process = process
-	return await(ctx, "waiting for "+string(d.kind), process, d.healthy)
-}
-
-// Kill ends the store by SIGKILL, as a crash would. Start brings it back.
-func (d *Datastore) Kill() error { return d.process.Kill() }
-
-// Stop ends the store by SIGTERM.
-func (d *Datastore) Stop(ctx context.Context) error { return d.process.Stop(ctx) }
-
-func (d *Datastore) healthy(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.clientURL+"/health", nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	var health struct {
-		Health string `json:"health"`
-		Reason string `json:"reason"`
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&health); err != nil {
-		return fmt.Errorf("/health (%s): %w", resp.Status, err)
-	}
-	if health.Health != "true" {
-		return fmt.Errorf("/health (%s): %s", resp.Status, strings.TrimSpace(health.Reason))
+	for _, m := range d.members {
+		if err := m.awaitHealthy(ctx); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// Stop ends all members by SIGTERM, one after the other.
+func (d *Datastore) Stop(ctx context.Context) error {
+	var errs []error
+	for _, m := range d.members {
+		if m.process != nil {
+			errs = append(errs, m.process.Stop(ctx))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Leader asks the members who leads.
+func (d *Datastore) Leader(ctx context.Context) (*Member, error) {
+	var errs []error
+	for _, m := range d.members {
+		samples, err := promtext.Fetch(ctx, m.clientURL+"/metrics")
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if samples.Sum("etcd_server_is_leader", nil) == 1 {
+			return m, nil
+		}
+	}
+	return nil, errors.Join(append(errs, errors.New("no member leads"))...)
 }

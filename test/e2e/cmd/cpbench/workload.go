@@ -99,7 +99,7 @@ func (w workload) measure(ctx context.Context, cluster *controlplane.Cluster) ([
 }
 
 func measurePhase(cluster *controlplane.Cluster, run func() error) (sample, error) {
-	store, api := cluster.Store().Process(), cluster.APIServer()
+	store, api := cluster.Store().Members()[0].Process(), cluster.APIServer()
 	cpuBefore, err := cpuOf(store, api)
 	if err != nil {
 		return sample{}, err

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -37,7 +38,8 @@ func main() {
 type options struct {
 	dir       string
 	store     controlplane.StoreKind
-	nodes     int
+	members   int
+	fakeNodes int
 	every     time.Duration
 	buildOnly bool
 }
@@ -48,7 +50,8 @@ func parseFlags(args []string) (options, error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.StringVar(&o.dir, "dir", "", "folder of everything that the run keeps (default: demo.keelson in the repository)")
 	flags.StringVar(&store, "store", store, "the datastore: keelson, or etcd for comparison")
-	flags.IntVar(&o.nodes, "nodes", 3, "fake nodes")
+	flags.IntVar(&o.members, "nodes", 1, "nodes of the datastore: 1, 3 or 5")
+	flags.IntVar(&o.fakeNodes, "fake-nodes", 3, "nodes that Pods are said to run on")
 	flags.DurationVar(&o.every, "every", 5*time.Second, "time between two lines of status")
 	flags.BoolVar(&o.buildOnly, "build-only", false, "build what the demo needs and stop")
 	if err := flags.Parse(args); err != nil {
@@ -59,8 +62,8 @@ func parseFlags(args []string) (options, error) {
 	if err == nil && flags.NArg() > 0 {
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if err == nil && (o.nodes < 1 || o.every <= 0) {
-		err = errors.New("--nodes and --every must be above zero")
+	if err == nil && (o.members < 1 || o.fakeNodes < 1 || o.every <= 0) {
+		err = errors.New("--nodes, --fake-nodes and --every must be above zero")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
@@ -76,6 +79,10 @@ func run(ctx context.Context, o options) error {
 	}
 	if o.dir == "" {
 		o.dir = filepath.Join(builder.RepoDir(), "demo.keelson")
+		if o.members > 1 {
+			// Another cluster than that of a single node, which stays as it is.
+			o.dir = filepath.Join(o.dir, fmt.Sprintf("%d-nodes", o.members))
+		}
 	}
 	plan, err := build(ctx, builder, o)
 	if err != nil || o.buildOnly {
@@ -94,18 +101,24 @@ func run(ctx context.Context, o options) error {
 	statusDone := make(chan struct{})
 	go func() {
 		defer close(statusDone)
-		streamStatus(running, cluster.Store().ClientURL(), o.every)
+		streamStatus(running, cluster.Store().ClientURLs(), o.every)
+	}()
+	membersDone := make(chan struct{})
+	go func() {
+		defer close(membersDone)
+		keepMembers(running, cluster.Store(), say)
 	}()
 	exited := cluster.FirstExit(ctx)
 	stopStatus()
 	<-statusDone
+	<-membersDone
 	say("stopping")
 	return errors.Join(exited, cluster.Stop(context.WithoutCancel(ctx)))
 }
 
 // build makes sure of all programs and says what to start.
 func build(ctx context.Context, builder *binaries.Builder, o options) (controlplane.Options, error) {
-	plan := controlplane.Options{Dir: o.dir, Store: o.store, Nodes: o.nodes}
+	plan := controlplane.Options{Dir: o.dir, Store: o.store, Members: o.members, Nodes: o.fakeNodes}
 	buildStore := builder.Keelson
 	if o.store == controlplane.StoreEtcd {
 		buildStore = builder.Etcd
@@ -145,9 +158,23 @@ The nodes are fake: Pods are scheduled and said to run, but no container starts.
   API server   %[4]s
   %-12[2]s %[5]s (any etcd client; /metrics)
   data, logs   %[6]s
-
+%[8]s
 Ctrl-C stops everything. The next start on the same folder finds what was stored.
 
 `, plan.Kubernetes.Version, plan.Store, cluster.Kubeconfig(), cluster.Server(),
-		cluster.Store().ClientURL(), filepath.Dir(cluster.LogDir()), alias)
+		strings.Join(cluster.Store().ClientURLs(), ","), filepath.Dir(cluster.LogDir()), alias, memberList(cluster.Store()))
+}
+
+// memberList tells how to kill a member, empty if there is only one.
+func memberList(store *controlplane.Datastore) string {
+	members := store.Members()
+	if len(members) == 1 {
+		return ""
+	}
+	var b strings.Builder
+	b.WriteString("\nKill any one of the store's processes and see kubectl go on; it is started again after a while.\n\n")
+	for _, m := range members {
+		fmt.Fprintf(&b, "  kill -9 %-8d # %s, %s\n", m.Process().PID(), m.Name(), m.ClientURL())
+	}
+	return b.String()
 }

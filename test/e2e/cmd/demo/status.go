@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,30 +15,54 @@ import (
 // reading is what the status line tells of the store.
 type reading struct {
 	revision, keys, bytes, watchers float64
+	leader                          string // empty in a store of one member
 }
 
-// fetchReading asks the store's /metrics. The names are etcd's, so that they
-// work with either store.
-func fetchReading(ctx context.Context, storeURL string) (reading, error) {
-	samples, err := promtext.Fetch(ctx, storeURL+"/metrics")
-	if err != nil {
-		return reading{}, err
+// fetchReading asks the members' /metrics for the state of the one that leads,
+// and for the watchers of all. The names are etcd's, so that they work with
+// either store.
+func fetchReading(ctx context.Context, storeURLs []string) (reading, error) {
+	var (
+		found    *reading
+		watchers float64
+		errs     []error
+	)
+	for _, url := range storeURLs {
+		samples, err := promtext.Fetch(ctx, url+"/metrics")
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		watchers += samples.Sum("etcd_debugging_mvcc_watcher_total", nil)
+		if samples.Sum("etcd_server_is_leader", nil) == 1 {
+			found = stateOf(samples)
+			if len(storeURLs) > 1 {
+				found.leader = url
+			}
+		}
 	}
-	return reading{
+	if found == nil {
+		return reading{}, errors.Join(append(errs, errors.New("no member leads"))...)
+	}
+	found.watchers = watchers
+	return *found, nil
+}
+
+func stateOf(samples promtext.Samples) *reading {
+	return &reading{
 		revision: samples.Sum("etcd_debugging_mvcc_current_revision", nil),
 		keys:     samples.Sum("etcd_debugging_mvcc_keys_total", nil),
 		bytes:    samples.Sum("etcd_mvcc_db_total_size_in_bytes", nil),
-		watchers: samples.Sum("etcd_debugging_mvcc_watcher_total", nil),
-	}, nil
+	}
 }
 
 // streamStatus prints a line at each interval until ctx is done.
-func streamStatus(ctx context.Context, storeURL string, every time.Duration) {
+func streamStatus(ctx context.Context, storeURLs []string, every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	var last *reading
 	for {
-		now, err := fetchReading(ctx, storeURL)
+		now, err := fetchReading(ctx, storeURLs)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -65,6 +90,10 @@ func writesPerSecond(last *reading, now reading, elapsed time.Duration) string {
 }
 
 func statusLine(at time.Time, r reading, rate string) string {
-	return fmt.Sprintf("%s  revision %.0f  objects %.0f  db %.1f MiB  watchers %.0f  writes/s %s",
+	line := fmt.Sprintf("%s  revision %.0f  objects %.0f  db %.1f MiB  watchers %.0f  writes/s %s",
 		at.Format(time.TimeOnly), r.revision, r.keys, r.bytes/(1<<20), r.watchers, rate)
+	if r.leader != "" {
+		line += "  leader " + r.leader
+	}
+	return line
 }
