@@ -194,7 +194,8 @@ func (c *cluster) start(id uint64) {
 			select {
 			case m := <-e.inbox:
 				err := l.Step(context.Background(), m)
-				if err != nil && !errors.Is(err, ErrStopped) && !errors.Is(err, raft.ErrStepPeerNotFound) {
+				lost := (*LogLostError)(nil)
+				if err != nil && !errors.Is(err, ErrStopped) && !errors.Is(err, raft.ErrStepPeerNotFound) && !errors.As(err, &lost) {
 					c.t.Errorf("member %d: step %v: %v", id, m.GetType(), err)
 				}
 			case <-stop:

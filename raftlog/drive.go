@@ -16,7 +16,7 @@ import (
 // Step gives raft a message from another member. It does not wait for what follows from it. A MsgSnap must come after
 // its content, which the state machine can restore from any time from now on; Step returns when raft has looked at
 // it. A MsgProp is dropped unless this member leads. Errors: ErrStopped, ErrStateTransfer, raft.ErrStepPeerNotFound and
-// raft.ErrStepLocalMsg, ctx's.
+// raft.ErrStepLocalMsg, *LogLostError, ctx's, and what is wrong with a message that makes no sense.
 func (l *Log) Step(ctx context.Context, m *raftpb.Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -29,14 +29,21 @@ func (l *Log) Step(ctx context.Context, m *raftpb.Message) error {
 		l.mu.Unlock()
 		return ErrStopped
 	}
-	var err error
-	if m.GetType() == raftpb.MsgProp {
+	err := l.inspectLocked(m)
+	switch {
+	case err != nil:
+	case m.GetType() == raftpb.MsgProp:
 		err = l.stepForwardedLocked(m)
-	} else {
+	default:
 		err = l.rn.Step(m)
 	}
 	l.advanceLocked()
+	leader := l.leader.Load()
+	fromLeader := leader == m.GetFrom() || leader == raft.None && isMember(l.conf, m.GetFrom())
 	l.unlockAndWake()
+	if lost := (*LogLostError)(nil); fromLeader && errors.As(err, &lost) {
+		l.die(err)
+	}
 	return err
 }
 
@@ -153,7 +160,11 @@ func (l *Log) queueAppendLocked(m *raftpb.Message) {
 		l.held = &raftpb.HardState{Term: m.Term, Vote: m.Vote, Commit: m.Commit}
 	}
 	if m.Snapshot != nil {
+		l.lastIndex = m.GetSnapshot().GetMetadata().GetIndex()
 		l.beginInstallLocked(m.GetSnapshot())
+	}
+	if n := len(m.GetEntries()); n > 0 {
+		l.lastIndex = m.GetEntries()[n-1].GetIndex()
 	}
 	if len(m.GetEntries()) > 0 || len(m.GetResponses()) > 0 || m.Snapshot != nil {
 		l.appends = append(l.appends, queuedAppend{m, l.held})

@@ -37,6 +37,7 @@ type Log struct {
 	held           *raftpb.HardState // newer than saved, for the next batch; may be nil
 	applies        []*raftpb.Message // for the applier
 	outbound       []*raftpb.Message // for the transport
+	lastIndex      uint64            // of raft's log
 	conf           *raftpb.ConfState
 	alone          bool // this member is the only voter
 	reads          readQueue
@@ -211,6 +212,9 @@ func (l *Log) startRaft(rec *disk.Recovered, applied uint64, conf *raftpb.ConfSt
 	}
 	l.mem = mem
 	mem.applied = l.appliedLocked
+	if l.lastIndex, err = mem.LastIndex(); err != nil {
+		return fmt.Errorf("raftlog: end of the log: %w", err)
+	}
 	l.rn, err = raft.NewRawNode(l.raftConfig(applied))
 	if err != nil {
 		return fmt.Errorf("raftlog: %w", err)

@@ -99,7 +99,17 @@ func (l *Log) retain(entries int, bytes uint64) {
 	if l.droppable < compactEvery && l.retainedBytes <= l.opts.SnapshotCatchUpBytes {
 		return
 	}
-	pin, pinned := l.pinned()
+	if err := l.dropRetained(index); err != nil {
+		l.die(err)
+	}
+}
+
+// dropRetained drops what needs to be kept no more when index is applied. raft waits meanwhile: an entry that it has
+// just been told is there for the receiver of a snapshot must not go.
+func (l *Log) dropRetained(index uint64) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pin, pinned := l.pinnedLocked()
 	drop, n := uint64(0), 0
 	for n < len(l.retained)-1 {
 		m := l.retained[n]
@@ -112,12 +122,13 @@ func (l *Log) retain(entries int, bytes uint64) {
 	}
 	l.droppable = 0
 	if n == 0 {
-		return
+		return nil
 	}
 	l.retained = append(l.retained[:0], l.retained[n:]...)
 	if err := l.mem.Compact(drop); err != nil && !errors.Is(err, raft.ErrCompacted) {
-		l.die(fmt.Errorf("raftlog: drop entries up to %d from memory: %w", drop, err))
+		return fmt.Errorf("raftlog: drop entries up to %d from memory: %w", drop, err)
 	}
+	return nil
 }
 
 // keeps says whether a batch stays in memory that is so many entries behind. wanted: the receiver of a snapshot

@@ -38,6 +38,10 @@ func (l *Log) stepSnapshot(ctx context.Context, m *raftpb.Message) error {
 		l.mu.Unlock()
 		return ErrStopped
 	}
+	if err := l.inspectLocked(m); err != nil {
+		l.mu.Unlock()
+		return err
+	}
 	if l.offered != nil {
 		l.mu.Unlock()
 		return ErrStateTransfer

@@ -139,11 +139,9 @@ func (l *Log) transferEnded(t *transfer, status raft.SnapshotStatus) {
 	}
 }
 
-// pinned returns the lowest index after which a member will need entries that is being sent a snapshot, or has been
+// pinnedLocked returns the lowest index after which a member will need entries that is being sent a snapshot, or has been
 // and has not caught up since; false if there is no such member.
-func (l *Log) pinned() (uint64, bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+func (l *Log) pinnedLocked() (uint64, bool) {
 	pins := l.sending.pins
 	if len(pins) == 0 || l.dead {
 		return 0, false
