@@ -25,6 +25,7 @@ type leaseService struct {
 	quota  *quota
 	lessor *lessor.Lessor
 	lead   *leadership
+	asked  asked
 	pb.UnimplementedLeaseServer
 }
 

@@ -24,6 +24,7 @@ func (s *Server) keepLeases() {
 	for primary := uint64(0); ; { // the term in which the lessor was promoted
 		changed := s.log.LeaderChanged()
 		term, leader := s.log.Term(), s.log.Leader()
+		s.leases.asked.set(leader)
 		_, applied := s.store.Applied()
 		switch {
 		case leader != s.memberID:
@@ -109,6 +110,43 @@ func (l *leadership) ask(ctx context.Context) error {
 		l.term, l.began = term, began
 	}
 	return nil
+}
+
+// asked is the leader to which questions about leases go. They end when another
+// one leads: a leader whose process was stopped still takes them, and never answers.
+type asked struct {
+	mu     sync.Mutex
+	leader uint64
+	ctx    context.Context // ends with the leader
+	end    context.CancelFunc
+}
+
+// set tells who leads, 0 for nobody.
+func (a *asked) set(leader uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ctx != nil && a.leader == leader {
+		return
+	}
+	if a.end != nil {
+		a.end()
+	}
+	a.leader = leader
+	a.ctx, a.end = context.WithCancel(context.Background())
+}
+
+// while returns ctx for a question to leader; it ends with the leader, too. The
+// caller calls done. Error: errNotLeader, if another one is known already.
+func (a *asked) while(ctx context.Context, leader uint64) (bound context.Context, done func(), err error) {
+	a.mu.Lock()
+	leading, current := a.ctx, a.leader
+	a.mu.Unlock()
+	if leading == nil || current != leader {
+		return nil, nil, errNotLeader
+	}
+	bound, cancel := context.WithCancel(ctx)
+	detach := context.AfterFunc(leading, cancel)
+	return bound, func() { detach(); cancel() }, nil
 }
 
 // leaseProposer is what the lessor wants from the log while this member leads in

@@ -60,13 +60,17 @@ func wrongLeader(err error) bool {
 	return errors.Is(err, lessor.ErrNotPrimary) || errors.Is(err, errNotLeader) || errors.Is(err, raftlog.ErrNotLeader)
 }
 
-// askMember asks at a member's peer URLs until one answers.
+// askMember asks the leader at its peer URLs until one answers, while it leads.
 func (s *leaseService) askMember(ctx context.Context, id uint64, ask func(ctx context.Context, url string) error) error {
 	member, known := s.store.Member(id)
 	if !known || len(member.PeerURLs) == 0 {
 		return errNotLeader
 	}
-	var err error
+	ctx, done, err := s.asked.while(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer done()
 	for _, url := range member.PeerURLs {
 		if err = ask(ctx, url); err == nil || errors.Is(err, lessor.ErrNotFound) {
 			return err

@@ -6,6 +6,8 @@ package etcdapi
 import (
 	"context"
 	"errors"
+	"io"
+	"net/http"
 	"testing"
 	"time"
 
@@ -79,6 +81,38 @@ func TestLeaseWithoutLeader(t *testing.T) {
 	}
 	if _, err := c.client(follower).KeepAliveOnce(ctx, lease.ID); err != nil {
 		t.Fatalf("renewal when there is a leader again: %v", err)
+	}
+}
+
+// TestQuestionsLeaveStoppedLeader has a follower ask a leader that takes the
+// question and never answers, until there is another one.
+func TestQuestionsLeaveStoppedLeader(t *testing.T) {
+	c := startTrio(t, trioOptions{})
+	ctx := testContext(t)
+	old, follower := c.leader(), c.followers()[0]
+	lease, err := c.client(old).Grant(ctx, 600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken := make(chan struct{}, 16)
+	old.peer.Config.Handler.(*http.ServeMux).HandleFunc("POST "+leasesPath, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // until then the server does not see that the asker has gone
+		taken <- struct{}{}
+		<-r.Context().Done()
+	})
+	start := time.Now()
+	result := make(chan error, 1)
+	go func() {
+		_, err := follower.leases.renew(ctx, int64(lease.ID))
+		result <- err
+	}()
+	<-taken
+	old.paused.Store(true)
+	if err := <-result; err != nil {
+		t.Fatalf("renewal over a change of leaders: %v", err)
+	}
+	if took := time.Since(start); took > follower.opts.requestTimeout() {
+		t.Errorf("the stopped leader was waited for, %v", took)
 	}
 }
 
