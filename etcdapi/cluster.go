@@ -150,8 +150,9 @@ func (s *clusterService) configure(ctx context.Context, kind raftpb.ConfChangeTy
 	}
 	bounded, cancel := s.bounded(ctx)
 	defer cancel()
+	start := s.opts.Clock.Now()
 	if err := s.log.ProposeConfChange(bounded, change); err != nil {
-		return s.proposalError(err)
+		return s.proposalError(err, start)
 	}
 	s.opts.Logger.Info("applied a configuration change through raft",
 		zap.Stringer("local-member-id", types.ID(s.memberID)),

@@ -54,6 +54,7 @@ type core struct {
 
 	clusterID, memberID uint64
 	peers               *peerClient
+	elections           *elections
 
 	// stop ends when requests that can take forever are to give up.
 	stop context.Context
@@ -129,6 +130,7 @@ func (c *core) proposeOnce(ctx context.Context, term uint64, r proposal) (*sqlst
 	}
 	bounded, cancel := c.bounded(ctx)
 	defer cancel()
+	start := c.opts.Clock.Now()
 	var value any
 	var err error
 	if term == 0 {
@@ -137,23 +139,9 @@ func (c *core) proposeOnce(ctx context.Context, term uint64, r proposal) (*sqlst
 		value, err = c.log.ProposeInTerm(bounded, term, id, data)
 	}
 	if err != nil {
-		return nil, c.proposalError(err)
+		return nil, c.proposalError(err, start)
 	}
 	return value.(*sqlstore.Outcome), nil
-}
-
-// proposalError tells why a proposal was given up, in etcd's terms.
-func (c *core) proposalError(err error) error {
-	switch {
-	case errors.Is(err, context.Canceled):
-		return errCanceled
-	case errors.Is(err, context.DeadlineExceeded):
-		if c.log.Leader() == 0 {
-			return errTimeoutLeaderFailed
-		}
-		return errTimeout
-	}
-	return err
 }
 
 // proposeMessage is propose for a request that is a message.

@@ -19,12 +19,13 @@ import (
 
 // Errors of this package's own doing. The table below gives them etcd's words.
 var (
-	errTimeout             = errors.New("etcdapi: request timed out")
-	errTimeoutLeaderFailed = errors.New("etcdapi: request timed out, there was no leader meanwhile")
-	errTimeoutApplied      = errors.New("etcdapi: timed out waiting for the applied index")
-	errCanceled            = errors.New("etcdapi: request cancelled")
-	errRequestTooLarge     = errors.New("etcdapi: request is too large")
-	errNotLeader           = errors.New("etcdapi: not leader")
+	errTimeout               = errors.New("etcdapi: request timed out")
+	errTimeoutLeaderFailed   = errors.New("etcdapi: request timed out, there was no leader meanwhile")
+	errTimeoutConnectionLost = errors.New("etcdapi: request timed out, the connection to other members was lost")
+	errTimeoutApplied        = errors.New("etcdapi: timed out waiting for the applied index")
+	errCanceled              = errors.New("etcdapi: request cancelled")
+	errRequestTooLarge       = errors.New("etcdapi: request is too large")
+	errNotLeader             = errors.New("etcdapi: not leader")
 )
 
 // grpcErrors is the one place where an error of any layer gets the code and the
@@ -54,6 +55,7 @@ var grpcErrors = []struct{ err, grpc error }{
 
 	{errTimeout, rpctypes.ErrGRPCTimeout},
 	{errTimeoutLeaderFailed, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
+	{errTimeoutConnectionLost, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
 	{errTimeoutApplied, rpctypes.ErrGRPCTimeoutWaitAppliedIndex},
 	{errCanceled, rpctypes.ErrGRPCCanceled},
 	{errRequestTooLarge, rpctypes.ErrGRPCRequestTooLarge},

@@ -89,6 +89,13 @@ func (n *neighbours) isRemoved(id uint64) bool {
 	return found
 }
 
+// connectedSince says whether another member has been connected from before a
+// time on.
+func (n *neighbours) connectedSince(id uint64, since time.Time) bool {
+	active := n.peers.ActiveSince(id)
+	return !active.IsZero() && active.Before(since)
+}
+
 // follow connects as an applied change of membership wants it.
 func (n *neighbours) follow(change raftlog.ConfChange, store *sqlstore.Store) {
 	n.noteVote(store)

@@ -57,7 +57,10 @@ func (s *clusterService) promoteByLeader(ctx context.Context, id uint64) ([]*pb.
 			return nil, rpctypes.ErrGRPCStopped
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, s.proposalError(ctx.Err())
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil, errTimeout
+			}
+			return nil, errCanceled
 		}
 	}
 }

@@ -99,8 +99,7 @@ func (s *clusterService) mayPromote(id uint64) error {
 func (s *clusterService) connected(members []*membership.Member) int {
 	count, since := 0, s.opts.Clock.Now().Add(-healthInterval)
 	for _, m := range members {
-		active := s.members.peers.ActiveSince(uint64(m.ID))
-		if uint64(m.ID) == s.memberID || !active.IsZero() && active.Before(since) {
+		if uint64(m.ID) == s.memberID || s.members.connectedSince(uint64(m.ID), since) {
 			count++
 		}
 	}

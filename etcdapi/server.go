@@ -86,6 +86,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 			memberID:  status.MemberID,
 			stop:      stop,
 			peers:     newPeerClient(parts.PeerTransport),
+			elections: &elections{members: parts.StateMachine.members},
 		},
 		lessor:  parts.Lessor,
 		machine: parts.StateMachine,
@@ -104,7 +105,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	s.http = s.newHTTP(s.httpHandler())
 	s.observe = s.newHTTP(s.observingHandler())
 	for _, job := range []func(){
-		s.publish, s.keepLeases, s.lead, s.gate.watchLeader, s.corruption.watchCompactions, s.corruption.watchEverything,
+		s.watchElections, s.publish, s.keepLeases, s.lead, s.gate.watchLeader, s.corruption.watchCompactions, s.corruption.watchEverything,
 	} {
 		s.background.Go(job)
 	}

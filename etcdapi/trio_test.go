@@ -85,6 +85,19 @@ func (l link) Send(messages []*raftpb.Message) {
 	}
 }
 
+func (l link) AddPeer(uint64, []string)    {}
+func (l link) UpdatePeer(uint64, []string) {}
+func (l link) RemovePeer(uint64)           {}
+func (l link) RemoveAllPeers()             {}
+
+// ActiveSince is long ago for a member of the trio that runs.
+func (l link) ActiveSince(id uint64) time.Time {
+	if m := l.trio.byID(id); m != nil && !m.paused.Load() {
+		return time.Unix(1, 0)
+	}
+	return time.Time{}
+}
+
 func (l link) SendSnapshot(_ *raftpb.Message, s *raftlog.StateSnapshot) { _ = s.Body.Close() }
 
 // pausedClock is raft's clock in a process that can be stopped.
@@ -206,6 +219,7 @@ func (c *trio) startMember(m *third, identity Identity) {
 		Registerer: registry, Gatherer: registry, CompactHashCheckInterval: -1,
 	}
 	machine := NewStateMachine(m.store, m.lessor, api)
+	machine.Connect(identity.MemberID, link{c, m}, c.t.TempDir())
 	var err error
 	m.log, err = raftlog.Open(raftlog.Options{
 		DataDir: c.t.TempDir(), MemberID: identity.MemberID, ClusterID: identity.ClusterID, Peers: identity.Peers,
@@ -218,7 +232,7 @@ func (c *trio) startMember(m *third, identity Identity) {
 			select {
 			case msg := <-m.inbox:
 				if err := m.log.Step(context.Background(), msg); err != nil && !errors.Is(err, raftlog.ErrStopped) &&
-					!errors.Is(err, raft.ErrProposalDropped) {
+					!errors.Is(err, raft.ErrProposalDropped) && !errors.Is(err, raft.ErrStepPeerNotFound) {
 					c.t.Errorf("%s: step %v: %v", m.name, msg.GetType(), err)
 				}
 			case <-stop:
@@ -233,11 +247,7 @@ func (c *trio) startMember(m *third, identity Identity) {
 	must(err)
 	m.hashes = &switched{own: m.corruption.hashes}
 	m.corruption.hashes = m.hashes
-	mux := http.NewServeMux()
-	mux.Handle(leasesPath, m.leasesHandler())
-	mux.Handle(leasesInternalPath, m.leasesHandler())
-	mux.Handle(hashKVPath, m.hashKVHandler())
-	m.peer.Config.Handler = mux
+	m.peer.Config.Handler = m.PeerHandler(http.NotFoundHandler())
 	m.peer.Start()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)

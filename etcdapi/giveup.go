@@ -1,0 +1,79 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package etcdapi
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+// elections knows what is needed to tell why a proposal got no answer in time.
+type elections struct {
+	members *neighbours
+	// elected is when this member last heard of a new leader; nil before.
+	elected atomic.Pointer[time.Time]
+}
+
+// watchElections notes when leaders are elected, until the server stops.
+func (s *Server) watchElections() {
+	for last := uint64(0); ; {
+		changed, leader := s.log.LeaderChanged(), s.log.Leader()
+		if leader != 0 && leader != last {
+			s.elections.elected.Store(new(s.opts.Clock.Now()))
+		}
+		last = leader
+		select {
+		case <-changed:
+		case <-s.stop.Done():
+			return
+		}
+	}
+}
+
+// proposalError tells, in etcd's terms, why a proposal that was made at start was
+// given up.
+func (c *core) proposalError(err error, start time.Time) error {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return errCanceled
+	case !errors.Is(err, context.DeadlineExceeded):
+		return err
+	case c.lostLeader(start):
+		return errTimeoutLeaderFailed
+	case c.lostConnection(start):
+		return errTimeoutConnectionLost
+	}
+	return errTimeout
+}
+
+// lostLeader says whether a leader was elected after start, or the one before it
+// was probably gone already at start.
+func (c *core) lostLeader(start time.Time) bool {
+	elected := c.elections.elected.Load()
+	if elected == nil {
+		return false
+	}
+	return start.After(elected.Add(-2*c.opts.ElectionTimeout)) && start.Before(*elected)
+}
+
+// lostConnection says whether this member was cut off from its leader, or as the
+// leader from a quorum, at some time after start.
+func (c *core) lostConnection(start time.Time) bool {
+	leader := c.log.Leader()
+	if leader == 0 {
+		return false
+	}
+	if leader != c.memberID {
+		return !c.elections.members.connectedSince(leader, start)
+	}
+	members, connected := c.store.Members(), 0
+	for _, m := range members {
+		if m.ID == c.memberID || c.elections.members.connectedSince(m.ID, start) {
+			connected++
+		}
+	}
+	return connected < quorumOf(len(members))
+}
