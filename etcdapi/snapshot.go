@@ -101,6 +101,10 @@ func isBbolt(path string) (bool, error) {
 // Restore implements raftlog.StateMachine: what the peers' transport received for
 // s takes the place of the store's file.
 func (m *StateMachine) Restore(ctx context.Context, s *raftpb.Snapshot) error {
+	if metrics := m.metrics.Load(); metrics != nil {
+		metrics.SnapshotApplying.Set(1)
+		defer metrics.SnapshotApplying.Set(0)
+	}
 	index := s.GetMetadata().GetIndex()
 	if err := m.store.Restore(ctx, peer.SnapshotPath(m.snapDir, index)); err != nil {
 		m.fail(err)
