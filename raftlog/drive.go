@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -131,6 +132,7 @@ func (l *Log) advanceLocked() {
 		if rd.HardState != nil {
 			l.term.Store(rd.GetTerm())
 			l.committedTo(rd.GetCommit())
+			rd.Messages = holdVoteRequests(rd.Messages)
 		}
 		if rd.SoftState != nil {
 			l.leads.Store(rd.SoftState.RaftState == raft.StateLeader)
@@ -151,6 +153,25 @@ func (l *Log) advanceLocked() {
 		}
 		l.updateLocalReadsLocked()
 	}
+}
+
+// holdVoteRequests has requests for votes wait, as responses of the append message beside them do, until this member's
+// own vote is durable. raft lets them go at once, and the others may be a majority without this member: it leads, sends
+// entries, loses power and with it the term, stands in the same term again, is elected by the same votes, and writes other
+// entries in the places of those it sent. (Found by the simulation.)
+func holdVoteRequests(messages []*raftpb.Message) []*raftpb.Message {
+	at := slices.IndexFunc(messages, func(m *raftpb.Message) bool { return m.GetTo() == raft.LocalAppendThread })
+	if at < 0 {
+		return messages // nothing of this member's is unsaved
+	}
+	own := messages[at]
+	return slices.DeleteFunc(messages, func(m *raftpb.Message) bool {
+		if m.GetType() != raftpb.MsgVote {
+			return false
+		}
+		own.Responses = append(own.Responses, m)
+		return true
+	})
 }
 
 // queueAppendLocked queues an append message. One that only moves the commit index needs no sync of its own:
