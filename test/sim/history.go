@@ -25,8 +25,12 @@ type history struct {
 	refused map[uint64]bool   // proposals that the log said it did not take
 	events  []watchEvent      // all, compacted or not
 	byKey   map[string][]watchEvent
-	acked   int64 // the highest revision that any client has seen in a write or a linearizable read
+	leaders map[uint64]run // by term
+	acked   int64          // the highest revision that any client has seen in a write or a linearizable read
 }
+
+// run is a node between two crashes.
+type run struct{ node, incarnation uint64 }
 
 // record is what must be the same on all nodes.
 type record struct {
@@ -45,7 +49,7 @@ type configuration struct {
 func newHistory(w *World) *history {
 	h := &history{
 		world: w, oracle: newKeyspace(), seen: make(map[uint64]uint64), refused: make(map[uint64]bool),
-		byKey: make(map[string][]watchEvent),
+		byKey: make(map[string][]watchEvent), leaders: make(map[uint64]run),
 	}
 	h.oracle.onEvent = func(e watchEvent) {
 		h.events = append(h.events, e)
@@ -56,6 +60,18 @@ func newHistory(w *World) *history {
 
 // last returns the index of the newest entry that any node applied.
 func (h *history) last() uint64 { return uint64(len(h.records)) }
+
+// leads checks that a term has one leader, and that it does not lead again after a restart.
+func (h *history) leads(n *node, term uint64) {
+	now := run{n.id, n.incarnation}
+	switch before, ok := h.leaders[term]; {
+	case !ok:
+		h.leaders[term] = now
+		h.world.note(n.id, "leads", "", term)
+	case before != now:
+		h.world.failf("invariant 1: n%d led in term %d (its run %d), and now n%d does (its run %d)", before.node, term, before.incarnation, n.id, n.incarnation)
+	}
+}
 
 // applied checks an entry that a node applied against what others made of it. A hash of 0 is not known.
 func (h *history) applied(n *node, e raftlog.Entry, o outcome, hash uint64) {
@@ -193,7 +209,7 @@ func (h *history) acknowledged(n *node, id uint64) {
 		at--
 	}
 	// A leader that has not applied that change yet may have counted with the one before.
-	if h.onQuorum(h.confs[at].voters, index, term) || h.onQuorum(h.confs[max(at-1, 0)].voters, index, term) {
+	if h.world.plan.blind || h.onQuorum(h.confs[at].voters, index, term) || h.onQuorum(h.confs[max(at-1, 0)].voters, index, term) {
 		return
 	}
 	h.world.failf("invariant 1: proposal %d (entry %d of term %d) was acknowledged by n%d and is not on the disks of a quorum", id, index, term, n.id)

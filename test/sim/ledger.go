@@ -66,13 +66,20 @@ func (d *durable) begin(m *raftpb.SnapshotMetadata, state *raftpb.HardState) {
 // sync makes all that was written certain.
 func (l *ledger) sync() { l.synced = l.written.clone() }
 
-// recovered checks what a log was opened with after a crash: all that was certain must be there, and nothing may be
-// there that was never written. From then on what was recovered is certain.
+// recovered checks what a log was opened with after a crash. From then on what was recovered is certain.
 func (l *ledger) recovered(rec *disk.Recovered) error {
 	got := durable{snapshot: rec.Snapshot.GetIndex(), snapshotTerm: rec.Snapshot.GetTerm()}
 	if err := got.save(rec.HardState, rec.Entries); err != nil {
 		return err
 	}
+	err := l.compare(&got)
+	l.written = got
+	l.sync()
+	return err
+}
+
+// compare checks that all that was certain is in a log, and nothing that was never written.
+func (l *ledger) compare(got *durable) error {
 	if got.term < l.synced.term || got.term == l.synced.term && l.synced.vote != 0 && got.vote != l.synced.vote {
 		return fmt.Errorf("invariant 1: the log came back with term %d, vote %d; term %d, vote %d were synced", got.term, got.vote, l.synced.term, l.synced.vote)
 	}
@@ -92,7 +99,5 @@ func (l *ledger) recovered(rec *disk.Recovered) error {
 			return fmt.Errorf("invariant 3: the log came back with entry %d of term %d, which was not in it", index, term)
 		}
 	}
-	l.written = got
-	l.sync()
 	return nil
 }

@@ -208,9 +208,13 @@ func (n *node) settle() {
 	if !n.up {
 		return
 	}
-	if err := n.log.Log().Status().Err; err != nil {
-		n.world.failf("n%d: the log has died: %w", n.id, err)
+	status := n.log.Log().Status()
+	if status.Err != nil {
+		n.world.failf("n%d: the log has died: %w", n.id, status.Err)
 		return
+	}
+	if status.Lead {
+		n.world.history.leads(n, status.Term)
 	}
 	n.answer()
 	if n.idle {

@@ -34,6 +34,8 @@ type Options struct {
 	Machine MachineKind
 	// Bug is planted. Default: none.
 	Bug Bug
+	// Blind leaves out the checkers that look into the nodes' disks, so that an error must show itself by what it does.
+	Blind bool
 	// Dir is where files go; it is emptied. Required for kinds that need files.
 	Dir string
 	// Print gets every event of the trace, if set.

@@ -52,6 +52,7 @@ type plan struct {
 	nodes  int
 	faults fault
 	bug    Bug
+	blind  bool // no checker looks into disks
 	files  bool // the log is package raftlog/disk's, in real files
 	sqlite bool // the state machine is the real one over SQLite
 
@@ -73,7 +74,7 @@ type plan struct {
 func newPlan(o Options) plan {
 	r := newRandom(o.Seed, 0x706c616e)
 	p := plan{
-		seed: o.Seed, nodes: o.Nodes, bug: o.Bug,
+		seed: o.Seed, nodes: o.Nodes, bug: o.Bug, blind: o.Blind,
 		length:        r.between(10*time.Second, 25*time.Second),
 		calm:          r.between(100*time.Millisecond, 1200*time.Millisecond),
 		clients:       3 + r.IntN(6),
