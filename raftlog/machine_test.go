@@ -201,8 +201,11 @@ func (m *machine) receive(index uint64, body []byte) {
 }
 
 func (m *machine) Restore(_ context.Context, s *raftpb.Snapshot) error {
-	if m.restoreGate != nil {
-		<-m.restoreGate
+	m.mu.Lock()
+	gate := m.restoreGate
+	m.mu.Unlock()
+	if gate != nil {
+		<-gate
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
