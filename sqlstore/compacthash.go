@@ -5,6 +5,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -79,6 +80,9 @@ func (s *Store) hashCompactions(ctx context.Context, ordered []compaction) {
 	}
 }
 
+// errHashed ends a scan that has seen all that counts.
+var errHashed = errors.New("all is hashed")
+
 // hashCompaction hashes what etcd hashes while it compacts: the writes up to the
 // compaction, without those that the compaction before it has removed.
 func (s *Store) hashCompaction(ctx context.Context, c compaction) (HashResult, error) {
@@ -87,7 +91,19 @@ func (s *Store) hashCompaction(ctx context.Context, c compaction) (HashResult, e
 	s.mu.Unlock()
 	w.compactRev = c.after
 	h := &kvHash{view: &w, rev: c.at, nothingKept: !w.anyAt(c.at, liveOrDeleted)}
-	if err := s.readAll(ctx, func(ctx context.Context, v *sqldb.View) error { return h.scan(ctx, v) }); err != nil {
+	h.begin()
+	// Page by page, since nobody else deletes rows: a long read transaction would keep
+	// the -wal file from being emptied.
+	err := s.db.use(func(db *sqldb.DB) error {
+		return db.Scan(ctx, 1, func(r sqldb.Row) error {
+			if r.Revision > c.at {
+				return errHashed
+			}
+			h.add(r)
+			return nil
+		})
+	})
+	if err != nil && !errors.Is(err, errHashed) {
 		return HashResult{}, err
 	}
 	return HashResult{Hash: h.sum, CompactRevision: c.after, HashRevision: c.at}, nil

@@ -96,9 +96,12 @@ type kvHash struct {
 	buf         []byte
 }
 
+// begin hashes what etcd hashes before the first row: the bucket's name.
+func (h *kvHash) begin() { h.sum = crc32.Update(0, castagnoli, []byte("key")) }
+
 // scan hashes all rows of a snapshot.
 func (h *kvHash) scan(ctx context.Context, v *sqldb.View) error {
-	h.sum = crc32.Update(0, castagnoli, []byte("key"))
+	h.begin()
 	return v.Scan(ctx, func(r sqldb.Row) error {
 		h.add(r)
 		return nil

@@ -5,6 +5,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -168,12 +169,10 @@ func (s *Store) Restore(ctx context.Context, file string) error {
 
 // replaceDatabase is the part of Restore while which nobody reads rows.
 func (s *Store) replaceDatabase(ctx context.Context, file string) error {
-	if err := s.db.end(); err != nil {
-		return err
-	}
+	ended := s.db.end()
 	s.db.gate.Lock()
 	defer s.db.gate.Unlock()
-	if err := s.db.now().Close(ctx); err != nil {
+	if err := errors.Join(ended, s.db.now().Close(ctx)); err != nil {
 		return err
 	}
 	s.pins.clear()

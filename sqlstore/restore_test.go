@@ -16,10 +16,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/membershippb"
 	"google.golang.org/protobuf/proto"
 
+	"keelson.io/keelson/metrics"
 	"keelson.io/keelson/sqlstore/sqldb"
 )
 
@@ -322,5 +324,42 @@ func TestRestoreOverCompaction(t *testing.T) {
 	_, err := p.behind.store.rangeOn(context.Background(), p.behind.store.view.Load(), &pb.RangeRequest{Key: []byte("key-1"), Revision: 400})
 	if !errors.Is(err, ErrCompacted) {
 		t.Errorf("below the compacted revision: %v", err)
+	}
+}
+
+// TestTimings: what is timed for etcd's metrics is.
+func TestTimings(t *testing.T) {
+	registry := prometheus.NewRegistry()
+	f := newFixture(t, func(o *Options) {
+		o.Metrics = metrics.NewStore(registry, func() metrics.StoreStats { return metrics.StoreStats{} })
+	})
+	putObjects(t, f, 300)
+	f.must(del("\x00", "\x00"))
+	f.compact(f.store.Revision())
+	f.save(filepath.Join(t.TempDir(), "s"))
+	f.store.Defragment()
+	f.store.Defragment()
+	deadline := time.Now().Add(20 * time.Second)
+	for f.store.defragmenting.Load() {
+		if time.Now().After(deadline) {
+			t.Fatal("never ends")
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if free := f.store.Stats().DB.FreeBytes; free != 0 {
+		t.Errorf("%d bytes are free", free)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]uint64{}
+	for _, family := range families {
+		seen[family.GetName()] = family.GetMetric()[0].GetHistogram().GetSampleCount()
+	}
+	for _, name := range []string{"etcd_disk_backend_snapshot_duration_seconds", "etcd_disk_backend_defrag_duration_seconds"} {
+		if seen[name] != 1 {
+			t.Errorf("%s has %d samples", name, seen[name])
+		}
 	}
 }

@@ -32,12 +32,13 @@ type Store struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 
-	view      atomic.Pointer[view]
-	stats     readStats
-	writing   writing
-	leases    *leaseSet
-	cluster   clusterState
-	compactor compactor
+	view          atomic.Pointer[view]
+	stats         readStats
+	writing       writing
+	defragmenting atomic.Bool
+	leases        *leaseSet
+	cluster       clusterState
+	compactor     compactor
 
 	compactHashes compactHashes
 
@@ -172,7 +173,20 @@ func (s *Store) CompactRevision() int64 { return s.view.Load().compactRev }
 
 // Defragment asks for the space of deleted rows to be given back to the file
 // system, in the background and in slices: nobody waits for it.
-func (s *Store) Defragment() { s.db.now().Vacuum() }
+func (s *Store) Defragment() {
+	if !s.defragmenting.CompareAndSwap(false, true) {
+		return // the one under way gives back all
+	}
+	m, start := s.opts.Metrics, s.opts.DB.Clock.Now()
+	m.DefragInflight.Set(1)
+	done := s.db.now().Vacuum()
+	go func() {
+		<-done
+		m.DefragDuration.Observe(s.opts.DB.Clock.Now().Sub(start).Seconds())
+		m.DefragInflight.Set(0)
+		s.defragmenting.Store(false)
+	}()
+}
 
 // writing follows versions on their way into SQLite: until their row is
 // committed their value must stay in memory, after that it is the cache's.

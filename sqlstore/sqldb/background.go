@@ -115,13 +115,31 @@ func (db *DB) deleteSlice() error {
 // between transactions of rows as well.
 
 // Vacuum asks for all free pages to be given back to the file system, in the
-// background and in slices. It returns at once; Stats shows the progress.
-func (db *DB) Vacuum() {
+// background and in slices. It returns at once; Stats shows the progress, and the
+// channel is closed when they are, or when the writer has ended.
+func (db *DB) Vacuum() <-chan struct{} {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	db.vacuumAll = true
+	if db.vacuumed != nil { // one is under way
+		return db.vacuumed
+	}
+	done := make(chan struct{})
+	if db.ended() != nil {
+		close(done)
+		return done
+	}
+	db.vacuumed = done
 	db.stats.Vacuuming = true
 	db.wake()
+	return done
+}
+
+// endVacuum tells who asked for a vacuum that it is over. Holds mu.
+func (db *DB) endVacuum() {
+	if db.vacuumed != nil {
+		close(db.vacuumed)
+		db.vacuumed = nil
+	}
 }
 
 // vacuumDue decides, by the policy above, whether a slice is to be done.
@@ -131,7 +149,7 @@ func (db *DB) vacuumDue() bool {
 	free := db.freePages * db.pageSize
 	share := db.pages * int64(db.opts.VacuumPercent) / 100
 	switch {
-	case db.vacuumAll:
+	case db.vacuumed != nil:
 		db.stats.Vacuuming = true
 		return true
 	case len(db.backlog) > 0 || len(db.deletes) > 0:
@@ -162,7 +180,8 @@ func (db *DB) vacuumSlice() error {
 	defer db.mu.Unlock()
 	db.stats.VacuumedPages += max(before-db.pages, 0)
 	if db.freePages == 0 || stuck {
-		db.vacuumAll, db.stats.Vacuuming = false, false
+		db.stats.Vacuuming = false
+		db.endVacuum()
 	}
 	return nil
 }

@@ -48,7 +48,8 @@ import (
 // can't come back, because of step 4. In each case what is found is the state after
 // some batch, and not before the last one that Persist answered for.
 //
-// Full mode. Step 4 fails when somebody reads an old state of the database. The
+// Full mode. Step 4 fails when somebody reads an old state of the database, as each
+// Copy does until it is closed; the -wal file then grows by all that is written. The
 // writer then syncs the -wal file, clears the undo file and sets synchronous=NORMAL:
 // SQLite does all its own syncs, at the old price, until a checkpoint manages to
 // empty the file. The same happens when a step fails, and at the start. A sync
@@ -138,7 +139,10 @@ func (db *DB) checkpoint() error {
 func (db *DB) checkpointLight() error {
 	wal, err := readWAL(db.opts.Path+"-wal", db.pageSize)
 	if err == nil && len(wal.pages) == 0 {
-		return nil
+		if size, err := fileSize(db.opts.Path + "-wal"); err != nil || size == 0 {
+			return err
+		}
+		return db.finishLight() // transactions that were given up have left pages
 	}
 	if err == nil {
 		err = db.undo.save(db.file, db.pageSize, wal)
@@ -162,6 +166,12 @@ func (db *DB) checkpointLight() error {
 	if err != nil || !complete {
 		return errors.Join(err, db.leaveLight())
 	}
+	return db.finishLight()
+}
+
+// finishLight is the rest of a light checkpoint once the database file is whole and
+// synced.
+func (db *DB) finishLight() error {
 	emptied, err := db.emptyWAL()
 	if errors.Is(err, errUnsynced) {
 		return err

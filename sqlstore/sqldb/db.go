@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 )
@@ -43,7 +44,7 @@ type DB struct {
 	waiters      []waiter
 	requests     []*request
 	deletes      []*deletion
-	vacuumAll    bool
+	vacuumed     chan struct{} // closed when all free pages are given back; nil: nobody asked
 
 	closing  bool  // nothing more is taken in
 	stopping bool  // the writer is to end
@@ -191,7 +192,8 @@ func (db *DB) do(ctx context.Context, run func() error) error {
 
 // Close commits the backlog, copies the -wal file into the database file, removes
 // it, and closes the database. If ctx ends first the backlog is given up: the
-// database is then as after a crash, and ctx's error is returned.
+// database is then as after a crash, and ctx's error is returned. A database that Open
+// made and nothing was written to is removed: a start that was refused leaves no trace.
 func (db *DB) Close(ctx context.Context) error {
 	db.mu.Lock()
 	again := db.closing
@@ -208,7 +210,11 @@ func (db *DB) Close(ctx context.Context) error {
 	db.wake()
 	db.mu.Unlock()
 	<-db.done
-	return errors.Join(flushErr, db.copies.close(), db.readers.close(), db.closeWriter())
+	err := errors.Join(flushErr, db.copies.close(), db.readers.close(), db.closeWriter())
+	if err == nil && db.created && db.Stats().Commits == 0 {
+		err = os.Remove(db.opts.Path)
+	}
+	return err
 }
 
 // Stats returns a snapshot; it takes no lock of the database.

@@ -25,7 +25,7 @@ const (
 
 // walContent is what a checkpoint of a -wal file is going to do to the database file.
 type walContent struct {
-	// pages it may write, by number.
+	// pages it may write, by number: those of committed transactions.
 	pages map[uint32]bool
 	// size in pages that the database has after it.
 	size uint32
@@ -51,6 +51,7 @@ func readWAL(path string, pageSize int64) (w walContent, err error) {
 	}
 	salt := header[walOffSalt : walOffSalt+8]
 	var frame [walFrameHeader]byte
+	var open []uint32 // pages of a transaction that may have been given up
 	for off := int64(walHeaderSize); ; off += walFrameHeader + pageSize {
 		if _, err := f.ReadAt(frame[:], off); errors.Is(err, io.EOF) {
 			return w, nil
@@ -60,9 +61,12 @@ func readWAL(path string, pageSize int64) (w walContent, err error) {
 		if !bytes.Equal(frame[walFrameOffSalt:walFrameOffSalt+8], salt) {
 			return w, nil // the rest is an older generation's
 		}
-		w.pages[binary.BigEndian.Uint32(frame[walFrameOffPage:])] = true
+		open = append(open, binary.BigEndian.Uint32(frame[walFrameOffPage:]))
 		if size := binary.BigEndian.Uint32(frame[walFrameOffSize:]); size > 0 {
-			w.size = size
+			for _, n := range open {
+				w.pages[n] = true
+			}
+			w.size, open = size, open[:0]
 		}
 	}
 }

@@ -78,6 +78,7 @@ func (db *DB) release() {
 		d.done <- end
 	}
 	db.waiters, db.requests, db.deletes = nil, nil, nil
+	db.endVacuum()
 	db.room.Broadcast()
 }
 
