@@ -21,7 +21,8 @@
 //	2  Apply uses no clock, no randomness, no map order and no local setting
 //	   other than MinLeaseTTL, which etcd derives from the election timeout.
 //	3  An entry's rows and applied index are one SQLite transaction.
-//	4  The revision only grows; at start it is at least the compacted one.
+//	4  The revision only grows; at start it is at least the compacted one, and
+//	   Restore refuses what is older than the store.
 //	5  A watcher gets each event once, in revision order; see watch.go.
 //	7  Value cache, writer backlog, event ring, watcher queues and pinned views
 //	   are bounded by Options.

@@ -18,8 +18,9 @@
 //	   prefix of them. Persist returns an index only when a loss of power can't
 //	   take it back.
 //	7  The backlog is bounded by Options.BacklogBytes, connections by ReadConns,
-//	   transactions by TxRows and TxBytes, SQLite's caches by CacheBytes, the
-//	   -wal file by CheckpointBytes as long as no reader holds it. Stats shows them all.
+//	   transactions by TxRows and TxBytes, SQLite's caches by CacheBytes, open copies
+//	   by Copies, the -wal file by CheckpointBytes as long as no reader or copy holds
+//	   it. Stats shows the sizes.
 //	8  A file that is not a keelson database, is newer, or is damaged is refused
 //	   before anything is written to it.
 //
