@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 )
@@ -21,9 +22,75 @@ type receiver struct {
 	self   uint64
 	dir    string
 	logger *zap.Logger
+	// reports are told to the handler by a goroutine of their own. rafthttp reports from goroutines that it waits for
+	// while it disconnects a member, and the handler may be sending, which waits for that.
+	reports chan report
+	quit    chan struct{}
+	telling sync.WaitGroup
 
 	// snapshots is held while one is verified and given to the log: two may be of one index, in one file.
 	snapshots sync.Mutex
+}
+
+// report is what became of something that was sent to a member.
+type report struct {
+	member   uint64
+	snapshot bool // it was a snapshot, and status its end; a message that was not delivered otherwise
+	status   raft.SnapshotStatus
+}
+
+// maxReports bounds the reports that wait. Beyond it those of messages are dropped, since raft finds out by
+// itself, and those of snapshots wait.
+const maxReports = 256
+
+func newReceiver(opts *Options) *receiver {
+	return &receiver{
+		self: opts.MemberID, dir: opts.SnapDir, logger: opts.Logger,
+		reports: make(chan report, maxReports), quit: make(chan struct{}),
+	}
+}
+
+// start gives to h what comes, and what was reported before.
+func (r *receiver) start(h Handler) {
+	r.Handler = h
+	r.telling.Go(r.tell)
+}
+
+// tell tells the handler what is reported, until stop.
+func (r *receiver) tell() {
+	for {
+		select {
+		case told := <-r.reports:
+			if told.snapshot {
+				r.Handler.ReportSnapshot(told.member, told.status)
+			} else {
+				r.Handler.ReportUnreachable(told.member)
+			}
+		case <-r.quit:
+			return
+		}
+	}
+}
+
+func (r *receiver) stop() {
+	close(r.quit)
+	r.telling.Wait()
+}
+
+// ReportUnreachable implements rafthttp.Raft.
+func (r *receiver) ReportUnreachable(member uint64) {
+	select {
+	case r.reports <- report{member: member}:
+	default:
+	}
+}
+
+// ReportSnapshot implements rafthttp.Raft.
+func (r *receiver) ReportSnapshot(member uint64, status raft.SnapshotStatus) {
+	select {
+	case r.reports <- report{member: member, snapshot: true, status: status}:
+	case <-r.quit:
+	}
 }
 
 // Process implements rafthttp.Raft. rafthttp has received a snapshot's content before it gives its message.

@@ -43,18 +43,13 @@ func removeLeftovers(dir string) error {
 
 // SendSnapshot implements raftlog.Transport.
 func (t *Transport) SendSnapshot(m *raftpb.Message, s *raftlog.StateSnapshot) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
 	message := snap.NewMessage(m, s.Body, s.Size)
-	if t.state != running || t.rt.Get(types.ID(m.GetTo())) == nil {
-		message.CloseWithError(errNotConnected)
-		if t.state == running {
-			// Not here: the log may be waiting for this call to return.
-			go t.rt.Raft.ReportSnapshot(m.GetTo(), raft.SnapshotFailure)
-		}
+	if t.state.Load() == running && t.rt.Get(types.ID(m.GetTo())) != nil {
+		t.rt.SendSnapshot(message)
 		return
 	}
-	t.rt.SendSnapshot(message)
+	message.CloseWithError(errNotConnected)
+	t.receiver.ReportSnapshot(m.GetTo(), raft.SnapshotFailure)
 }
 
 var errNotConnected = errors.New("peer: the receiver of a snapshot is not connected")

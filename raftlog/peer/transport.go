@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
@@ -81,20 +82,22 @@ func (o *Options) fill() error {
 
 // Transport connects a member with the others. Between New and Start it notes which there are, and drops messages.
 type Transport struct {
-	opts   Options
-	rt     *rafthttp.Transport
-	errors chan error
+	opts     Options
+	rt       *rafthttp.Transport
+	receiver *receiver
+	errors   chan error
 
-	mu      sync.RWMutex // held for writing by Start, Stop and changes of members
-	state   state
+	// state changes under mu and is read without: who sends must not wait for a member to be disconnected.
+	state atomic.Int32
+
+	mu      sync.Mutex          // held by Start, Stop and changes of members
 	peers   map[uint64][]string // of members, their URLs
 	remotes map[uint64][]string // of those that are only to be caught up from
 }
 
-type state int
-
+// States of a transport.
 const (
-	waiting state = iota
+	waiting int32 = iota
 	running
 	stopped
 )
@@ -111,10 +114,11 @@ func New(opts Options) (*Transport, error) {
 	}
 	id := types.ID(opts.MemberID)
 	t := &Transport{
-		opts:    opts,
-		errors:  make(chan error, 1),
-		peers:   make(map[uint64][]string),
-		remotes: make(map[uint64][]string),
+		opts:     opts,
+		errors:   make(chan error, 1),
+		receiver: newReceiver(&opts),
+		peers:    make(map[uint64][]string),
+		remotes:  make(map[uint64][]string),
 	}
 	t.rt = &rafthttp.Transport{
 		Logger:      opts.Logger,
@@ -135,14 +139,15 @@ func New(opts Options) (*Transport, error) {
 func (t *Transport) Start(h Handler) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state != waiting {
+	if t.state.Load() != waiting {
 		return errors.New("peer: started twice")
 	}
-	t.rt.Raft = &receiver{Handler: h, self: t.opts.MemberID, dir: t.opts.SnapDir, logger: t.opts.Logger}
+	t.rt.Raft = t.receiver
 	if err := t.rt.Start(); err != nil {
 		return fmt.Errorf("peer: %w", err)
 	}
-	t.state = running
+	t.receiver.start(h)
+	t.state.Store(running)
 	for id, urls := range t.remotes {
 		t.rt.AddRemote(types.ID(id), urls)
 	}
@@ -160,9 +165,7 @@ func (t *Transport) Errors() <-chan error { return t.errors }
 
 // Send implements raftlog.Transport.
 func (t *Transport) Send(messages []*raftpb.Message) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if t.state == running {
+	if t.state.Load() == running {
 		t.rt.Send(messages)
 	}
 }
@@ -174,7 +177,7 @@ func (t *Transport) AddPeer(id uint64, urls []string) {
 			return
 		}
 		t.peers[id] = urls
-		if t.state == running {
+		if t.state.Load() == running {
 			t.rt.AddPeer(types.ID(id), urls)
 		}
 	})
@@ -185,7 +188,7 @@ func (t *Transport) AddPeer(id uint64, urls []string) {
 func (t *Transport) AddRemote(id uint64, urls []string) {
 	t.change(id, urls, func() {
 		t.remotes[id] = urls
-		if t.state == running {
+		if t.state.Load() == running {
 			t.rt.AddRemote(types.ID(id), urls)
 		}
 	})
@@ -198,7 +201,7 @@ func (t *Transport) UpdatePeer(id uint64, urls []string) {
 			return
 		}
 		t.peers[id] = urls
-		if t.state == running {
+		if t.state.Load() == running {
 			t.rt.UpdatePeer(types.ID(id), urls)
 		}
 	})
@@ -217,7 +220,7 @@ func (t *Transport) change(id uint64, urls []string, fn func()) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state != stopped {
+	if t.state.Load() != stopped {
 		fn()
 	}
 }
@@ -226,11 +229,11 @@ func (t *Transport) change(id uint64, urls []string, fn func()) {
 func (t *Transport) RemovePeer(id uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.peers[id] == nil || t.state == stopped {
+	if t.peers[id] == nil || t.state.Load() == stopped {
 		return
 	}
 	delete(t.peers, id)
-	if t.state == running {
+	if t.state.Load() == running {
 		t.rt.RemovePeer(types.ID(id))
 	}
 }
@@ -239,7 +242,7 @@ func (t *Transport) RemovePeer(id uint64) {
 func (t *Transport) RemoveAllPeers() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state == running {
+	if t.state.Load() == running {
 		t.rt.RemoveAllPeers()
 	}
 	clear(t.peers)
@@ -247,9 +250,7 @@ func (t *Transport) RemoveAllPeers() {
 
 // ActiveSince is when the connection with a member became active, the zero time while it is not.
 func (t *Transport) ActiveSince(id uint64) time.Time {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	if t.state != running {
+	if t.state.Load() != running {
 		return time.Time{}
 	}
 	return t.rt.ActiveSince(types.ID(id))
@@ -268,8 +269,8 @@ func (t *Transport) RoundTripper() (http.RoundTripper, error) {
 func (t *Transport) Stop() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state == running {
+	if t.state.Swap(stopped) == running {
 		t.rt.Stop()
 	}
-	t.state = stopped
+	t.receiver.stop()
 }
