@@ -175,6 +175,10 @@ func (w *WAL) openAt(s *scanned) (*Recovered, error) {
 		opened.SetUnsafeNoFsync()
 	}
 	metadata, state, entries, err := opened.ReadAll()
+	if err == nil {
+		// What a process wrote that ended before it synced may be in the kernel's cache only, and counts from here on.
+		err = opened.Sync()
+	}
 	if err != nil {
 		return nil, errors.Join(w.openError(err), opened.Close())
 	}
@@ -186,6 +190,7 @@ func (w *WAL) openAt(s *scanned) (*Recovered, error) {
 	if s.empty {
 		entries = nil
 	}
+	state = raised(state, entries)
 	return &Recovered{
 		Identity: id,
 		Snapshot: &raftpb.SnapshotMetadata{
@@ -194,6 +199,16 @@ func (w *WAL) openAt(s *scanned) (*Recovered, error) {
 		HardState: state,
 		Entries:   entries,
 	}, nil
+}
+
+// raised returns state with the term of the newest entry, if that is higher: a write that brought both was torn between
+// them. This member cannot have voted in that term, as it would have saved that before it said so. And its log must
+// not go on with the term before, which would look like damage.
+func raised(state *raftpb.HardState, entries []*raftpb.Entry) *raftpb.HardState {
+	if n := len(entries); n > 0 && entries[n-1].GetTerm() > state.GetTerm() {
+		return &raftpb.HardState{Term: new(entries[n-1].GetTerm()), Vote: new(uint64(0)), Commit: new(state.GetCommit())}
+	}
+	return state
 }
 
 func (w *WAL) openError(err error) error {
