@@ -33,6 +33,23 @@ func (b Bug) entry(n *node, e raftlog.Entry) raftlog.Entry {
 	return e
 }
 
+// trouble is what a rare bug's worlds have in any case, to meet it soon.
+func (b Bug) trouble() fault {
+	switch b {
+	case BugUnstamped:
+		return faultReorder | faultTransfer | faultOneWay
+	case BugUnsyncedVote:
+		return faultPower | faultLoss
+	default:
+		return 0
+	}
+}
+
+// skipsSync says that a node's raft is told that what it saved is durable while it is not.
+func (b Bug) skipsSync(n *node) bool {
+	return b == BugAckBeforeSync || b == BugUnsyncedVote && n.storage.voted
+}
+
 // stream is what a watcher reads in place of s.
 func (b Bug) stream(w *World, s stream) stream {
 	switch b {

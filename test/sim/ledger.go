@@ -83,6 +83,9 @@ func (l *ledger) compare(got *durable) error {
 	if got.term < l.synced.term || got.term == l.synced.term && l.synced.vote != 0 && got.vote != l.synced.vote {
 		return fmt.Errorf("invariant 1: the log came back with term %d, vote %d; term %d, vote %d were synced", got.term, got.vote, l.synced.term, l.synced.vote)
 	}
+	if l.synced.term == 0 {
+		return nil // its founding was cut short and is done again: nobody was promised anything
+	}
 	for i, term := range l.synced.terms {
 		index := l.synced.snapshot + uint64(i) + 1
 		if index <= got.snapshot || got.holds(index, term) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"maps"
 	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -164,7 +165,7 @@ func (m *memoryMachine) Restore(_ context.Context, s *raftpb.Snapshot) error {
 	m.disk.image, m.disk.synced = k, k
 	m.node.maybeCrash("restore-after")
 	m.keyspace = k.clone()
-	clear(m.disk.received)
+	maps.DeleteFunc(m.disk.received, func(other uint64, _ []byte) bool { return other <= index })
 	m.node.world.history.restored(m.node, index)
 	return nil
 }

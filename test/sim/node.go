@@ -269,7 +269,7 @@ func (n *node) finishIn(d time.Duration) {
 			return
 		}
 		n.saving = false
-		if n.world.plan.bug != BugAckBeforeSync {
+		if !n.world.plan.bug.skipsSync(n) {
 			if err := n.storage.sync(); err != nil {
 				n.world.failf("n%d: sync: %w", n.id, err)
 			}

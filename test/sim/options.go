@@ -58,12 +58,13 @@ const (
 	BugUnstamped            // forwarded proposals lose the term they are meant for
 	BugNoRecord             // a received snapshot is installed but not recorded in the log
 	BugLostVote             // the vote is not saved
+	BugUnsyncedVote         // raft is told that a vote is durable before it is synced
 	BugEarlyRelease         // the log is let go of before the state machine is durable
 	BugForgottenApplied     // the state machine's image says an older applied index than it has
 	bugEnd
 )
 
 var bugNames = []string{"none", "ack-before-sync", "stale-read", "lost-event", "repeated-event", "split-revision", "node-dependent",
-	"map-order", "unstamped", "no-record", "lost-vote", "early-release", "forgotten-applied"}
+	"map-order", "unstamped", "no-record", "lost-vote", "unsynced-vote", "early-release", "forgotten-applied"}
 
 func (b Bug) String() string { return bugNames[b] }

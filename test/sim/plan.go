@@ -102,6 +102,7 @@ func newPlan(o Options) plan {
 			p.faults |= f
 		}
 	}
+	p.faults |= o.Bug.trouble()
 	p.files = o.Log == LogFiles || o.Log == LogAny && o.Seed%filesEvery == 0
 	p.sqlite = o.Machine == MachineSQLite || o.Machine == MachineAny && o.Seed%sqliteEvery == 0
 	if p.sqlite {

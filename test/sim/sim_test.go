@@ -174,6 +174,7 @@ func TestPlantedBugs(t *testing.T) {
 		{BugUnstamped, 400, []string{"exactly once"}},
 		{BugNoRecord, 50, []string{"invariant 1", "invariant 3"}},
 		{BugLostVote, 10, []string{"invariant 1"}},
+		{BugUnsyncedVote, 1000, []string{"invariant 1"}},
 		{BugEarlyRelease, 10, []string{"invariant 3"}},
 		{BugForgottenApplied, 10, []string{"invariant 3"}},
 	}

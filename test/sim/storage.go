@@ -77,6 +77,7 @@ type storage struct {
 	ledger  ledger
 	failing bool // every write fails
 	refused bool // the last Save was refused and is to be tried again
+	voted   bool // the last Save held a new term or vote and no entries
 }
 
 // Identity implements raftlog.Storage.
@@ -108,6 +109,7 @@ func (s *storage) Save(state *raftpb.HardState, entries []*raftpb.Entry) error {
 	if err := s.medium.save(kept, entries); err != nil {
 		return err
 	}
+	s.voted = len(entries) == 0 && state.GetTerm() > 0 && (state.GetTerm() != s.ledger.written.term || state.GetVote() != s.ledger.written.vote)
 	if err := s.ledger.written.save(state, entries); err != nil {
 		s.node.world.failf("n%d: %w", s.node.id, err)
 	}
@@ -167,7 +169,9 @@ func (s *storage) SaveReceived(snapshot *raftpb.Snapshot, state *raftpb.HardStat
 		}
 	}
 	s.ledger.written.begin(snapshot.GetMetadata(), state)
-	s.ledger.sync()
+	if err := s.sync(); err != nil {
+		return err
+	}
 	s.node.world.note(s.node.id, "received", "", snapshot.GetMetadata().GetIndex())
 	s.node.maybeCrash("received-after")
 	return nil
