@@ -164,6 +164,13 @@ func (r *record) explain(log []revisionEvents) (faults []error) {
 	return faults
 }
 
+// forget takes a write that has happened out of those in doubt.
+func (r *record) forget(changes []change) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	removeWrite(&r.doubts, changes)
+}
+
 // removeWrite takes the first write with these changes out of a list, if there is one.
 func removeWrite(writes *[]write, changes []change) bool {
 	i := slices.IndexFunc(*writes, func(w write) bool { return slices.Equal(w.sorted(), changes) })

@@ -81,7 +81,9 @@ func canListen(port int) bool {
 	return true
 }
 
+const loopback = "127.0.0.1"
+
 // Address returns host:port of a port on 127.0.0.1.
 func Address(port int) string {
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	return net.JoinHostPort(loopback, strconv.Itoa(port))
 }

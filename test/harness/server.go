@@ -7,9 +7,11 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,6 +63,13 @@ type Options struct {
 	// Env are NAME=value pairs on top of the test's environment, which loses its
 	// ETCD_* and ETCDCTL_* entries first.
 	Env []string
+	// Host is where the server listens, for clients and for members, and On the
+	// network's host that it runs on. Default: 127.0.0.1, and this one.
+	Host string
+	On   *Host
+	// Cluster are the members of the cluster as name=url,name=url. Default: only
+	// this one.
+	Cluster string
 	// ReadyWithin bounds the wait for /health. Default: 60 s.
 	ReadyWithin time.Duration
 }
@@ -98,6 +107,12 @@ func New(t testing.TB, kind Kind, opts Options) *Server {
 	if opts.DataDir == "" {
 		opts.DataDir = filepath.Join(dir, opts.Name+".data")
 	}
+	if opts.On != nil {
+		opts.Host = opts.On.Address
+	}
+	if opts.Host == "" {
+		opts.Host = loopback
+	}
 	if opts.ReadyWithin == 0 {
 		opts.ReadyWithin = defaultReadyWithin
 	}
@@ -116,15 +131,25 @@ func New(t testing.TB, kind Kind, opts Options) *Server {
 // is healthy. A process that still runs is a mistake of the test.
 func (s *Server) Restart() {
 	s.t.Helper()
+	s.Run()
+	s.WaitReady()
+}
+
+// Run is Restart without the wait: a member without a quorum is not healthy.
+func (s *Server) Run() {
+	s.t.Helper()
 	if s.Running() {
 		s.t.Fatalf("harness: %s runs already", s.opts.Name)
 	}
-	p, err := startProcess(s.bin, s.args(), s.environ(), s.logPath)
+	command := append([]string{s.bin}, s.args()...)
+	if s.opts.On != nil {
+		command = s.opts.On.command(command)
+	}
+	p, err := startProcess(command[0], command[1:], s.environ(), s.logPath)
 	if err != nil {
 		s.t.Fatalf("harness: start %s: %v", s.opts.Name, err)
 	}
 	s.proc = p
-	s.WaitReady()
 }
 
 // WaitReady waits until /health answers that the server is healthy.
@@ -209,17 +234,38 @@ func (s *Server) Exited() <-chan struct{} { return s.proc.exited }
 // PID returns the process id of the last Restart.
 func (s *Server) PID() int { return s.proc.cmd.Process.Pid }
 
+// WithArgs adds flags to the next run, and returns the server.
+func (s *Server) WithArgs(args ...string) *Server {
+	s.opts.Args = append(append([]string{}, s.opts.Args...), args...)
+	return s
+}
+
+// Expect says that the process has ended by itself, as it should have, with an
+// exit code; the test fails if that is not so.
+func (s *Server) Expect(code int) {
+	s.t.Helper()
+	if !s.proc.ended() || s.proc.cmd.ProcessState.ExitCode() != code {
+		s.t.Errorf("harness: %s should have ended with exit code %d", s.opts.Name, code)
+	}
+	s.proc.asked.Store(true)
+}
+
+// Name returns the member's name.
+func (s *Server) Name() string { return s.opts.Name }
+
 // Kind returns what the server is.
 func (s *Server) Kind() Kind { return s.kind }
 
 // Endpoint returns host:port of the client listener.
-func (s *Server) Endpoint() string { return Address(s.clientPort) }
+func (s *Server) Endpoint() string { return net.JoinHostPort(s.opts.Host, strconv.Itoa(s.clientPort)) }
 
 // URL returns the client listener's URL.
 func (s *Server) URL() string { return "http://" + s.Endpoint() }
 
 // PeerURL returns the peer listener's URL.
-func (s *Server) PeerURL() string { return "http://" + Address(s.peerPort) }
+func (s *Server) PeerURL() string {
+	return "http://" + net.JoinHostPort(s.opts.Host, strconv.Itoa(s.peerPort))
+}
 
 // DataDir returns the server's data directory.
 func (s *Server) DataDir() string { return s.opts.DataDir }
@@ -234,6 +280,10 @@ func (s *Server) Log() string {
 }
 
 func (s *Server) args() []string {
+	cluster := s.opts.Cluster
+	if cluster == "" {
+		cluster = s.opts.Name + "=" + s.PeerURL()
+	}
 	args := []string{
 		"--name=" + s.opts.Name,
 		"--data-dir=" + s.opts.DataDir,
@@ -241,7 +291,7 @@ func (s *Server) args() []string {
 		"--advertise-client-urls=" + s.URL(),
 		"--listen-peer-urls=" + s.PeerURL(),
 		"--initial-advertise-peer-urls=" + s.PeerURL(),
-		"--initial-cluster=" + s.opts.Name + "=" + s.PeerURL(),
+		"--initial-cluster=" + cluster,
 	}
 	return append(args, s.opts.Args...)
 }
