@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -16,6 +17,8 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"google.golang.org/grpc/status"
+
+	"keelson.io/keelson/raftlog"
 )
 
 // clusterService is etcd's Cluster service: changes of membership, each an entry
@@ -138,6 +141,23 @@ func (s *clusterService) promoteHere(ctx context.Context, id uint64) error {
 	return nil
 }
 
+// confChangeRetryInterval is the wait before a change is proposed again that came
+// while another one was not applied yet.
+const confChangeRetryInterval = 20 * time.Millisecond
+
+// pause waits for d; false if ctx or the server ends meanwhile.
+func (s *clusterService) pause(ctx context.Context, d time.Duration) bool {
+	timer := s.opts.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.Chan():
+		return true
+	case <-ctx.Done():
+	case <-s.stop.Done():
+	}
+	return false
+}
+
 // configure brings a change of one member into the log, with payload as JSON, and
 // returns when it is applied.
 func (s *clusterService) configure(ctx context.Context, kind raftpb.ConfChangeType, id uint64, payload any) error {
@@ -151,7 +171,12 @@ func (s *clusterService) configure(ctx context.Context, kind raftpb.ConfChangeTy
 	bounded, cancel := s.bounded(ctx)
 	defer cancel()
 	start := s.opts.Clock.Now()
-	if err := s.log.ProposeConfChange(bounded, change); err != nil {
+	err := s.log.ProposeConfChange(bounded, change)
+	for errors.Is(err, raftlog.ErrConfChangePending) && s.pause(bounded, confChangeRetryInterval) {
+		// Nothing was proposed; the one before is applied in a moment.
+		err = s.log.ProposeConfChange(bounded, change)
+	}
+	if err != nil {
 		return s.proposalError(err, start)
 	}
 	s.opts.Logger.Info("applied a configuration change through raft",

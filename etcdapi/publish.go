@@ -70,9 +70,9 @@ func (s *Server) lead() {
 	defer ticker.Stop()
 	members := shownMembership{core: s.core}
 	for {
-		_, applied := s.store.Applied()
-		if s.log.Leader() == s.memberID && applied == s.log.Term() {
-			s.updateClusterVersion()
+		term := s.log.Term()
+		if _, applied := s.store.Applied(); s.log.Leader() == s.memberID && applied == term {
+			s.updateClusterVersion(term)
 		}
 		s.showAlarms()
 		members.show()

@@ -26,13 +26,13 @@ import (
 const maxVersionBytes = 64 << 10
 
 // updateClusterVersion sets the cluster's version, or raises it to the lowest of
-// the members'.
-func (s *Server) updateClusterVersion() {
+// the members', as the leader of a term: what a later leader has set stays.
+func (s *Server) updateClusterVersion(term uint64) {
 	next := s.nextClusterVersion()
 	if next == "" {
 		return
 	}
-	_, err := s.proposeMessage(s.stop, wire.KindClusterVersionSet, &membershippb.ClusterVersionSetRequest{Ver: next})
+	_, err := s.proposeInTerm(s.stop, term, wire.KindClusterVersionSet, &membershippb.ClusterVersionSetRequest{Ver: next})
 	if err != nil {
 		if s.stop.Err() == nil {
 			s.opts.Logger.Warn("failed to update cluster version", zap.Error(err))

@@ -119,12 +119,33 @@ func isMember(conf *raftpb.ConfState, id uint64) bool {
 	return slices.Contains(conf.GetVoters(), id) || slices.Contains(conf.GetLearners(), id) || slices.Contains(conf.GetVotersOutgoing(), id)
 }
 
-// stepOrDeferLocked gives raft a MsgProp and keeps it, up to the bound of this member's own, if raft does not take it.
+// stepOrDeferLocked gives raft a MsgProp and keeps what raft does not take: all of it while leadership is handed over,
+// and changes of membership while another one is not applied yet.
 func (l *Log) stepOrDeferLocked(m *raftpb.Message) error {
+	entries := slices.Clone(m.GetEntries())
 	err := l.rn.Step(m)
-	if !errors.Is(err, raft.ErrProposalDropped) {
+	if errors.Is(err, raft.ErrProposalDropped) {
+		l.deferLocked(m)
+		return nil
+	}
+	if err != nil {
 		return err
 	}
+	// raft puts an empty entry in place of a conf change that comes too early.
+	var early []*raftpb.Entry
+	for i, e := range entries {
+		if m.Entries[i] != e {
+			early = append(early, e)
+		}
+	}
+	if len(early) > 0 {
+		l.deferLocked(&raftpb.Message{Type: m.Type, From: m.From, To: m.To, Term: m.Term, Entries: early})
+	}
+	return nil
+}
+
+// deferLocked keeps a MsgProp for the next tick, up to the bound of this member's own proposals.
+func (l *Log) deferLocked(m *raftpb.Message) {
 	bytes := uint64(0)
 	for _, e := range m.GetEntries() {
 		bytes += uint64(len(e.GetData()))
@@ -133,7 +154,6 @@ func (l *Log) stepOrDeferLocked(m *raftpb.Message) error {
 		l.deferred = append(l.deferred, m)
 		l.deferredBytes += bytes
 	}
-	return nil
 }
 
 // retryDeferredLocked gives raft what it did not take before. Of an earlier term it is void: raft ignores it.

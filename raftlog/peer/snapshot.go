@@ -6,8 +6,12 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
@@ -43,7 +47,7 @@ func removeLeftovers(dir string) error {
 
 // SendSnapshot implements raftlog.Transport.
 func (t *Transport) SendSnapshot(m *raftpb.Message, s *raftlog.StateSnapshot) {
-	message := snap.NewMessage(m, s.Body, s.Size)
+	message := snap.NewMessage(m, newStalling(s.Body, t.opts.Clock, t.opts.StallTimeout), s.Size)
 	if t.state.Load() == running && t.rt.Get(types.ID(m.GetTo())) != nil {
 		t.rt.SendSnapshot(message)
 		return
@@ -53,3 +57,48 @@ func (t *Transport) SendSnapshot(m *raftpb.Message, s *raftlog.StateSnapshot) {
 }
 
 var errNotConnected = errors.New("peer: the receiver of a snapshot is not connected")
+
+// stalling is a body that closes itself when nobody reads from it for a while.
+type stalling struct {
+	io.ReadCloser
+	reads atomic.Int64
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newStalling(body io.ReadCloser, clock raftlog.Clock, timeout time.Duration) *stalling {
+	s := &stalling{ReadCloser: body, done: make(chan struct{})}
+	go s.watch(clock.NewTicker(timeout))
+	return s
+}
+
+// watch closes the body when it was not read between two ticks. Whoever reads next gets the error of a closed body.
+func (s *stalling) watch(ticker raftlog.Ticker) {
+	defer ticker.Stop()
+	for before := int64(-1); ; {
+		select {
+		case <-ticker.C():
+		case <-s.done:
+			return
+		}
+		now := s.reads.Load()
+		if now == before {
+			// An error is that of the state machine's reader, which nobody needs any more.
+			_ = s.ReadCloser.Close()
+			return
+		}
+		before = now
+	}
+}
+
+// Read implements io.Reader.
+func (s *stalling) Read(p []byte) (int, error) {
+	s.reads.Add(1)
+	return s.ReadCloser.Read(p)
+}
+
+// Close implements io.Closer.
+func (s *stalling) Close() error {
+	s.once.Do(func() { close(s.done) })
+	return s.ReadCloser.Close()
+}

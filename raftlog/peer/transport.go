@@ -55,6 +55,11 @@ type Options struct {
 	SnapDir string
 	// ElectionTimeout is the log's; how long connecting may take follows from it, as in etcd. Default 1 s.
 	ElectionTimeout time.Duration
+	// StallTimeout is how long a receiver may take nothing of a snapshot before its body is closed: while that is
+	// open the sender's database can't use the space again of what it deletes. Default 30 s.
+	StallTimeout time.Duration
+	// Clock is what StallTimeout is measured by. Default: the machine's.
+	Clock raftlog.Clock
 }
 
 // dialTimeout is etcd's: a second for the network and an election, in which a member may be slow.
@@ -67,6 +72,12 @@ func (o *Options) fill() error {
 	if o.ElectionTimeout == 0 {
 		o.ElectionTimeout = time.Second
 	}
+	if o.StallTimeout == 0 {
+		o.StallTimeout = 30 * time.Second
+	}
+	if o.Clock == nil {
+		o.Clock = raftlog.SystemClock()
+	}
 	var faults []error
 	if o.MemberID == 0 || o.ClusterID == 0 {
 		faults = append(faults, fmt.Errorf("MemberID %x or ClusterID %x is 0", o.MemberID, o.ClusterID))
@@ -76,6 +87,9 @@ func (o *Options) fill() error {
 	}
 	if o.ElectionTimeout < 0 {
 		faults = append(faults, fmt.Errorf("ElectionTimeout %v is negative", o.ElectionTimeout))
+	}
+	if o.StallTimeout < 0 {
+		faults = append(faults, fmt.Errorf("StallTimeout %v is negative", o.StallTimeout))
 	}
 	return errors.Join(faults...)
 }

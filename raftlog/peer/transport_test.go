@@ -138,16 +138,14 @@ func message(kind raftpb.MessageType, from, to *member) *raftpb.Message {
 	return &raftpb.Message{Type: kind.Enum(), From: &from.id, To: &to.id, Term: new(uint64(3))}
 }
 
-func TestMessagesArriveInOrder(t *testing.T) {
+func TestMessagesArrive(t *testing.T) {
 	a, b := pair(t)
-	const n = 200
-	for i := range uint64(n) {
+	for i := range uint64(100) {
 		m := message(raftpb.MsgApp, a, b)
 		m.Index, m.LogTerm, m.Commit = new(i), new(uint64(1)), new(i)
 		m.Entries = []*raftpb.Entry{{Index: new(i + 1), Term: new(uint64(3)), Data: []byte("entry")}}
+		// One after the other: until its streams are there rafthttp sends each by a request of its own.
 		a.transport.Send([]*raftpb.Message{m})
-	}
-	for i := range uint64(n) {
 		if got := receive(t, "message", b.messages); got.GetIndex() != i || string(got.Entries[0].Data) != "entry" {
 			t.Fatalf("message %d is %v", i, got)
 		}
@@ -362,4 +360,31 @@ func TestOptionsAreChecked(t *testing.T) {
 			t.Errorf("%v does not tell of %s", err, fault)
 		}
 	}
+}
+
+func TestSnapshotOfAStalledReceiverIsClosed(t *testing.T) {
+	body := &closing{closed: make(chan struct{})}
+	s := newStalling(body, raftlog.SystemClock(), 10*time.Millisecond)
+	for range 20 {
+		if _, err := s.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	receive(t, "closing of a body that nobody reads", body.closed)
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// closing is a body that tells when it is closed.
+type closing struct {
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *closing) Read(p []byte) (int, error) { return len(p), nil }
+
+func (c *closing) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return nil
 }
