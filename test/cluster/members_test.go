@@ -192,14 +192,18 @@ func (c *clusterTest) compare(record *record, history *registerHistory) {
 	for _, fault := range record.explain(log) {
 		c.t.Error(fault)
 	}
-	changed := make(map[string]bool)
+	did := happened{values: make(map[string]bool), deletes: make(map[string]int)}
 	for _, events := range log {
+		_, answered := record.acked[events.revision]
 		for _, ch := range events.changes {
-			changed[ch.value] = true
+			did.values[ch.value] = true
+			if ch.delete && !answered {
+				did.deletes[ch.key]++
+			}
 		}
 		record.forget(events.changes)
 	}
-	history.check(c.t, changed)
+	history.check(c.t, did)
 	c.start, c.doubts = revision, record.doubts
 }
 

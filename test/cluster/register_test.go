@@ -4,10 +4,12 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -114,15 +116,30 @@ func (h *registerHistory) note(client int, op registerOp, answer registerAnswer,
 	h.ops = append(h.ops, o)
 }
 
-// check fails the test if no order of the operations explains the answers. changed holds every value that was ever written:
-// a write without an answer whose value is not among them did not happen, and won't.
-func (h *registerHistory) check(t *testing.T, changed map[string]bool) {
+// happened is what the watches tell of operations that were not answered.
+type happened struct {
+	values  map[string]bool // all that were written
+	deletes map[string]int  // of each register, by nobody who got an answer
+}
+
+// check fails the test if no order of the operations explains the answers. Those without an answer that did not happen, and
+// won't, are left out: each may come anywhere from its call on, and too many of them are too many orders. Of deletes,
+// which look alike, the earliest stay, as they can come anywhere that the others can.
+func (h *registerHistory) check(t *testing.T, did happened) {
 	t.Helper()
+	slices.SortStableFunc(h.ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
 	var ops []porcupine.Operation
 	for _, o := range h.ops {
 		op := o.Input.(registerOp)
-		if o.Output.(registerAnswer).unknown && op.kind != deleteRegister && !changed[op.value] {
-			continue
+		if o.Output.(registerAnswer).unknown {
+			if op.kind == deleteRegister {
+				did.deletes[op.key]--
+				if did.deletes[op.key] < 0 {
+					continue
+				}
+			} else if !did.values[op.value] {
+				continue
+			}
 		}
 		ops = append(ops, o)
 	}
@@ -214,7 +231,7 @@ func (c *registerClient) do(op registerOp) {
 			c.record.doubt(w)
 		}
 		c.history.note(c.id, op, answer, call, end)
-		pause(10 * time.Millisecond) // a member that is down refuses quickly
+		pause(50 * time.Millisecond) // a member that is down refuses quickly
 		return
 	}
 	c.record.seen("an operation on a register", start, header.Revision)
