@@ -24,6 +24,8 @@ const (
 	// before it stands for election.
 	electionTimeout = time.Second
 	rolloutReplicas = 20
+	// probesAfterwards is how often kubectl runs on after the rollout.
+	probesAfterwards = 20
 )
 
 // TestLeaderLoss runs a control plane of its own on three members of the store and
@@ -56,6 +58,13 @@ func TestLeaderLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	must(t, cluster, "rollout", "status", "deployment/web", "--timeout=120s")
+	enough := probe.runs() + probesAfterwards
+	eventually(t, "more runs of kubectl", func() error {
+		if n := probe.runs(); n < enough {
+			return fmt.Errorf("%d of %d", n, enough)
+		}
+		return nil
+	})
 	probe.stop()
 	for _, failure := range probe.failures {
 		t.Errorf("kubectl failed beside the loss of the leader: %v", failure)
@@ -149,6 +158,13 @@ func (p *probe) run(ctx context.Context, cluster *controlplane.Cluster, args ...
 	if err != nil {
 		p.failures = append(p.failures, fmt.Errorf("%s: %w\n%s", args[0], err, out))
 	}
+}
+
+// runs is how often kubectl ran.
+func (p *probe) runs() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.took)
 }
 
 // between calls fn while no kubectl runs.
