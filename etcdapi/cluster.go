@@ -145,19 +145,6 @@ func (s *clusterService) promoteHere(ctx context.Context, id uint64) error {
 // while another one was not applied yet.
 const confChangeRetryInterval = 20 * time.Millisecond
 
-// pause waits for d; false if ctx or the server ends meanwhile.
-func (s *clusterService) pause(ctx context.Context, d time.Duration) bool {
-	timer := s.opts.Clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.Chan():
-		return true
-	case <-ctx.Done():
-	case <-s.stop.Done():
-	}
-	return false
-}
-
 // configure brings a change of one member into the log, with payload as JSON, and
 // returns when it is applied.
 func (s *clusterService) configure(ctx context.Context, kind raftpb.ConfChangeType, id uint64, payload any) error {
@@ -172,7 +159,7 @@ func (s *clusterService) configure(ctx context.Context, kind raftpb.ConfChangeTy
 	defer cancel()
 	start := s.opts.Clock.Now()
 	err := s.log.ProposeConfChange(bounded, change)
-	for errors.Is(err, raftlog.ErrConfChangePending) && s.pause(bounded, confChangeRetryInterval) {
+	for errors.Is(err, raftlog.ErrConfChangePending) && s.pause(bounded, confChangeRetryInterval) == nil {
 		// Nothing was proposed; the one before is applied in a moment.
 		err = s.log.ProposeConfChange(bounded, change)
 	}

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"sync/atomic"
 	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
 // elections knows what is needed to tell why a proposal got no answer in time.
@@ -76,4 +78,24 @@ func (c *core) lostConnection(start time.Time) bool {
 		}
 	}
 	return connected < quorumOf(len(members))
+}
+
+// pause waits for d, or tells why a request can't wait any longer.
+func (c *core) pause(ctx context.Context, d time.Duration) error {
+	timer := c.opts.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.Chan():
+		return nil
+	case <-c.stop.Done():
+		return rpctypes.ErrGRPCStopped
+	case <-ctx.Done():
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return errCanceled
+	case c.log.Leader() == 0:
+		return rpctypes.ErrGRPCNoLeader
+	}
+	return errTimeout
 }

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/server/v3/lease/leasepb"
 	"google.golang.org/protobuf/proto"
 
@@ -77,26 +76,6 @@ func (s *leaseService) askMember(ctx context.Context, id uint64, ask func(ctx co
 		}
 	}
 	return err
-}
-
-// pause waits for d, or tells why a request can't wait any longer.
-func (s *leaseService) pause(ctx context.Context, d time.Duration) error {
-	timer := s.opts.Clock.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.Chan():
-		return nil
-	case <-s.stop.Done():
-		return rpctypes.ErrGRPCStopped
-	case <-ctx.Done():
-	}
-	switch {
-	case errors.Is(ctx.Err(), context.Canceled):
-		return errCanceled
-	case s.log.Leader() == 0:
-		return rpctypes.ErrGRPCNoLeader
-	}
-	return errTimeout
 }
 
 // renewAt has the leader renew a lease.

@@ -49,18 +49,8 @@ func (s *clusterService) promoteByLeader(ctx context.Context, id uint64) ([]*pb.
 				return members, err
 			}
 		}
-		timer := s.opts.Clock.NewTimer(promoteRetryInterval)
-		select {
-		case <-timer.Chan():
-		case <-s.stop.Done():
-			timer.Stop()
-			return nil, rpctypes.ErrGRPCStopped
-		case <-ctx.Done():
-			timer.Stop()
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil, errTimeout
-			}
-			return nil, errCanceled
+		if err := s.pause(ctx, promoteRetryInterval); err != nil {
+			return nil, err
 		}
 	}
 }
