@@ -15,7 +15,10 @@
 // Beside the request path it holds what etcd's server does on its own:
 //
 //   - StateMachine adapts the store to what the log applies entries to.
-//   - Bootstrap computes the ids of a new cluster's members, as etcd does.
+//   - InitialCluster computes the ids of a new cluster's members, as etcd does,
+//     or asks the members of one that runs.
+//   - Applied changes of membership are followed with connections (Peers), and
+//     PeerHandler answers what members ask each other over HTTP, as etcd does.
 //   - A Server publishes its own name and URLs and, as leader, the cluster
 //     version; and it drives the lessor (package lessor). Only the leader's
 //     lessor counts: the others ask it, over HTTP, at the endpoints of etcd.
@@ -33,7 +36,7 @@
 //	   blocks only itself, its creates included.
 //	8  Requests are checked before they are proposed.
 //
-// All time comes from Options.Clock. Allowed imports: raftlog, sqlstore and
-// its wire package, metrics, etcd's api, pkg and membership packages, grpc,
+// All time comes from Options.Clock. Allowed imports: raftlog and its peer
+// package, for the names of received snapshots, sqlstore and its wire package, metrics, etcd's api, pkg and membership packages, grpc,
 // prometheus, zap. Nobody but cmd imports this package.
 package etcdapi

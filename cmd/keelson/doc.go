@@ -5,9 +5,10 @@
 // datastore under a Kubernetes control plane.
 //
 // It is the top of the import graph and only wires: config.go reads flags and
-// environment, run.go builds the parts from bottom to top and takes them down
-// again. All of a process's life that is not in one of those two files belongs
-// in a package.
+// environment, identity.go finds out who this member is, run.go builds the parts
+// from bottom to top and takes them down again, and peers.go joins those that
+// speak to other members. All of a process's life that is not in one of these
+// belongs in a package.
 //
 // Allowed imports: everything of keelson but what links k8s.io.
 package main
