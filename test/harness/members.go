@@ -5,6 +5,7 @@ package harness
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,8 +20,14 @@ type Members []*Server
 // are for all: Name, DataDir, Host, On and Cluster are set here.
 func StartMembers(t testing.TB, kind Kind, n int, opts Options, network *Network) Members {
 	t.Helper()
+	return StartMixed(t, slices.Repeat([]Kind{kind}, n), opts, network)
+}
+
+// StartMixed is StartMembers for members of the given kinds.
+func StartMixed(t testing.TB, kinds []Kind, opts Options, network *Network) Members {
+	t.Helper()
 	var all Members
-	for i := range n {
+	for i, kind := range kinds {
 		o := opts
 		o.Name = fmt.Sprintf("m%d", i+1)
 		if network != nil {
