@@ -298,8 +298,11 @@ func (l *Log) die(err error) {
 	l.dead = true
 	l.localReads.Store(false)
 	l.reads.finishAllLocked(ErrStopped)
-	installing := l.installing
+	installing, o := l.installing, l.offered
 	l.installing, l.offered = false, nil
+	if o != nil {
+		o.done <- ErrStopped
+	}
 	close(l.done)
 	l.mu.Unlock()
 	if installing {

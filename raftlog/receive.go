@@ -24,10 +24,11 @@ import (
 // While the state machine is being restored, which may take long, the writer saves what comes after, and other members
 // are told: the member votes, and stores entries. But raft itself must hear of these after it hears of the snapshot.
 
-// offer is a received MsgSnap that raft was not given yet.
+// offer is a received MsgSnap that raft was not given yet. Whoever clears Log.offered answers it, or is the one who
+// waits for the answer: whether raft took a snapshot, and so needs its content, must never be in doubt.
 type offer struct {
 	message *raftpb.Message
-	done    chan error // buffered; sent raft's answer
+	done    chan error // buffered; sent raft's answer, or why raft was not asked
 }
 
 // stepSnapshot gives raft a MsgSnap, whose content was received before, and waits until raft has looked at it.
@@ -60,12 +61,10 @@ func (l *Log) stepSnapshot(ctx context.Context, m *raftpb.Message) error {
 			return ctx.Err()
 		}
 		return <-o.done
-	case <-l.done:
-		return ErrStopped
 	}
 }
 
-// withdraw takes an offer back. On false it has been answered.
+// withdraw takes an offer back. On false it is being answered.
 func (l *Log) withdraw(o *offer) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -30,6 +30,7 @@ type load struct {
 
 func (c *cluster) load(at ...uint64) *load {
 	d := &load{c: c, stop: make(chan struct{}), want: make(map[uint64]string)}
+	d.next.Store(rand.Uint64() >> 1) // no load repeats the ids of another
 	for _, id := range at {
 		l := c.logs[id]
 		for range 4 {
@@ -122,7 +123,6 @@ func TestProposalsSurviveCrashes(t *testing.T) {
 	for range 3 {
 		leader := c.leader()
 		d := c.load(leader%3+1, (leader+1)%3+1)
-		d.next.Store(rand.Uint64() >> 1)
 		d.goesOn()
 		c.crash(leader)
 		d.goesOn()

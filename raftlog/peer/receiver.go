@@ -30,6 +30,9 @@ type receiver struct {
 
 	// snapshots is held while one is verified and given to the log: two may be of one index, in one file.
 	snapshots sync.Mutex
+	// taken is the index of the newest that the log took. Its file is the log's, however many members send it again:
+	// the log may be about to restore it, and has no other copy.
+	taken uint64
 }
 
 // report is what became of something that was sent to a member.
@@ -111,14 +114,19 @@ func (r *receiver) Process(ctx context.Context, m *raftpb.Message) error {
 func (r *receiver) processSnapshot(ctx context.Context, m *raftpb.Message) error {
 	r.snapshots.Lock()
 	defer r.snapshots.Unlock()
-	path := SnapshotPath(r.dir, m.GetSnapshot().GetMetadata().GetIndex())
+	index := m.GetSnapshot().GetMetadata().GetIndex()
+	path := SnapshotPath(r.dir, index)
 	err := r.VerifySnapshot(ctx, m.GetSnapshot(), path)
 	if err == nil {
 		if err = r.Step(ctx, m); err == nil {
+			r.taken = max(r.taken, index)
 			return nil
 		}
 	}
 	r.logger.Warn("refused a snapshot", zap.String("path", path), zap.Error(err))
+	if index == r.taken {
+		return err
+	}
 	if rm := os.Remove(path); rm != nil && !errors.Is(rm, os.ErrNotExist) {
 		err = errors.Join(err, rm)
 	}

@@ -191,6 +191,15 @@ func TestSnapshotIsReceivedAndVerified(t *testing.T) {
 	if got := receive(t, "snapshot", b.messages); got.GetType() != raftpb.MsgSnap || got.Snapshot.GetMetadata().GetIndex() != 77 {
 		t.Errorf("got %v", got)
 	}
+	b.mu.Lock()
+	b.verify = func(string) error { return errors.New("no memory to look at it") }
+	b.mu.Unlock()
+	if got := send(); got != raft.SnapshotFailure {
+		t.Errorf("a snapshot sent again and refused is reported as %v", got)
+	}
+	if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, content) {
+		t.Errorf("the content that the log took is gone: %v", err)
+	}
 }
 
 // cutReader gives some bytes and then an error.

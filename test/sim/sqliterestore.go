@@ -54,16 +54,21 @@ func (d *sqliteDisk) finishRestore(received uint64) error {
 	return errors.Join(os.RemoveAll(d.received()), os.MkdirAll(d.received(), 0o700))
 }
 
+// receive keeps to what rafthttp does: a body has its name when it is all there, and what has that name stays.
 func (m *sqliteMachine) receive(index uint64, body []byte) error {
 	path := peer.SnapshotPath(m.disk.received(), index)
-	if err := os.WriteFile(path, body, 0o600); err != nil {
+	part := path + ".part"
+	if err := os.WriteFile(part, body, 0o600); err != nil {
 		return err
 	}
 	s := &raftpb.Snapshot{Metadata: &raftpb.SnapshotMetadata{Index: new(index)}}
-	if err := m.VerifySnapshot(m.node.world.context, s, path); err != nil {
-		return errors.Join(errRefused, os.Remove(path))
+	if err := m.VerifySnapshot(m.node.world.context, s, part); err != nil {
+		return errors.Join(errRefused, os.Remove(part))
 	}
-	return nil
+	if _, err := os.Stat(path); err == nil {
+		return os.Remove(part)
+	}
+	return os.Rename(part, path)
 }
 
 // errRefused stands for the reason, which names folders that differ from run to run.
