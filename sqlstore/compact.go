@@ -6,6 +6,7 @@ package sqlstore
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"sync"
 	"time"
@@ -43,6 +44,7 @@ func (s *Store) applyCompaction(rev int64) (*CompactionResult, error) {
 	case rev > s.rev:
 		return nil, ErrFutureRevision
 	}
+	s.compactHashes.order(rev)
 	s.compactor.order(compaction{after: s.compactRev, at: rev})
 	s.compactRev = rev
 	s.pins.dropBelow(rev)
@@ -99,6 +101,7 @@ func (c *compactor) stop() {
 
 func (c *compactor) run(ctx context.Context, s *Store) {
 	defer close(c.done)
+	defer s.compactHashes.settle(math.MaxInt64)
 	for {
 		select {
 		case <-ctx.Done():

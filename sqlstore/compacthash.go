@@ -25,19 +25,43 @@ type compaction struct{ after, at int64 }
 // the same revisions, so these can be compared without anybody reading anything.
 // They are not kept over a restart.
 type compactHashes struct {
-	mu     sync.Mutex
-	hashes []HashResult // by revision, the newest last
+	mu      sync.Mutex
+	hashes  []HashResult            // by revision, the newest last
+	pending map[int64]chan struct{} // of compactions that were ordered, by revision; closed when they are hashed
 }
 
-// at returns the hash of a compaction at rev, if it is remembered.
-func (c *compactHashes) at(rev int64) (HashResult, bool) {
+// at returns the hash of a compaction at rev, if it is remembered. Until one that
+// was ordered is hashed it waits: what was asked for after a compaction must not
+// depend on how fast that is.
+func (c *compactHashes) at(ctx context.Context, rev int64) (HashResult, bool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if hashed := c.pending[rev]; hashed != nil {
+		c.mu.Unlock()
+		select {
+		case <-hashed:
+		case <-ctx.Done():
+		}
+		c.mu.Lock()
+		if err := ctx.Err(); err != nil {
+			return HashResult{}, false, err
+		}
+	}
 	i := slices.IndexFunc(c.hashes, func(h HashResult) bool { return h.HashRevision == rev })
 	if i < 0 {
-		return HashResult{}, false
+		return HashResult{}, false, nil
 	}
-	return c.hashes[i], true
+	return c.hashes[i], true, nil
+}
+
+// order announces the hash of a compaction at rev.
+func (c *compactHashes) order(rev int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.pending == nil {
+		c.pending = make(map[int64]chan struct{})
+	}
+	c.pending[rev] = make(chan struct{})
 }
 
 func (c *compactHashes) add(h HashResult) {
@@ -45,6 +69,19 @@ func (c *compactHashes) add(h HashResult) {
 	defer c.mu.Unlock()
 	c.hashes = append(c.hashes, h)
 	c.hashes = slices.Delete(c.hashes, 0, max(0, len(c.hashes)-maxCompactHashes))
+}
+
+// settle tells those who wait that all compactions up to rev are hashed, as far as
+// they ever will be.
+func (c *compactHashes) settle(rev int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for at, hashed := range c.pending {
+		if at <= rev {
+			close(hashed)
+			delete(c.pending, at)
+		}
+	}
 }
 
 func (c *compactHashes) clear() {
@@ -74,9 +111,12 @@ func (s *Store) hashCompactions(ctx context.Context, ordered []compaction) {
 			if ctx.Err() == nil {
 				s.log.Warn("no hash of a compaction", zap.Int64("compact-revision", c.at), zap.Error(err))
 			}
-			return
+			break
 		}
 		s.compactHashes.add(h)
+	}
+	if len(ordered) > 0 {
+		s.compactHashes.settle(ordered[len(ordered)-1].at)
 	}
 }
 

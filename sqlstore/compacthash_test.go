@@ -66,3 +66,22 @@ func TestCompactHashesOfCompactionsInOneBatch(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 }
+
+// TestHashRightAfterCompaction: HashKV does not depend on whether the compactor,
+// which works beside it, has got there.
+func TestHashRightAfterCompaction(t *testing.T) {
+	f := newFixture(t, nil)
+	ctx := context.Background()
+	for i := range 200 {
+		f.must(put(fmt.Sprintf("key-%d", i%7), fmt.Sprint(i)))
+		rev := f.store.Revision()
+		want, err := f.store.HashKV(ctx, rev)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.must(compactAt(rev))
+		if got, err := f.store.HashKV(ctx, rev); err != nil || got != want {
+			t.Fatalf("compaction %d: %+v %v, want %+v", i, got, err, want)
+		}
+	}
+}

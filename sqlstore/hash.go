@@ -34,9 +34,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func (s *Store) HashKV(ctx context.Context, rev int64) (HashResult, error) {
 	start := s.opts.DB.Clock.Now()
 	defer func() { s.opts.Metrics.HashRevDuration.Observe(s.millisSince(start) / 1e3) }()
-	if h, ok := s.compactHashes.at(rev); ok {
+	if h, ok, err := s.compactHashes.at(ctx, rev); ok || err != nil {
 		h.Current = s.Revision()
-		return h, nil
+		return h, err
 	}
 	for {
 		w := s.view.Load()
