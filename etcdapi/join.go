@@ -27,8 +27,8 @@ type Remote struct {
 // Join asks the members of c for the cluster that runs, and returns who this
 // member is in it, and all others. It must have been added before; ids are the
 // cluster's then. rt makes the connections; each question is bounded by ctx.
-// Errors: no member answers, the cluster has other members than c says, or it is
-// of a later version than this server.
+// Errors: no member answers, the cluster has other members than c says, it is of
+// a later version than this server, or this member has run before.
 func (c InitialCluster) Join(ctx context.Context, rt http.RoundTripper) (Identity, []Remote, error) {
 	urls, err := c.urls()
 	if err != nil {
@@ -53,6 +53,9 @@ func (c InitialCluster) Join(ctx context.Context, rt http.RoundTripper) (Identit
 	identity := Identity{ClusterID: uint64(running.ID()), MemberID: uint64(local.MemberByName(c.Name).ID)}
 	if running.IsIDRemoved(types.ID(identity.MemberID)) {
 		return Identity{}, nil, membership.ErrIDRemoved
+	}
+	if err := checkFirstStart(running, identity.MemberID); err != nil {
+		return Identity{}, nil, err
 	}
 	var remotes []Remote
 	for _, m := range running.Members() {
@@ -79,11 +82,18 @@ func (c InitialCluster) CheckNew(ctx context.Context, rt http.RoundTripper, iden
 	if err != nil || uint64(running.ID()) != identity.ClusterID {
 		return nil
 	}
-	member := running.Member(types.ID(identity.MemberID))
+	return checkFirstStart(running, identity.MemberID)
+}
+
+// checkFirstStart returns an error if a member, which has no data, has served in
+// the running cluster. An etcd that joins does not look, and dies when the leader
+// tells it what it had stored; unless it has voted by then.
+func checkFirstStart(running *membership.RaftCluster, id uint64) error {
+	member := running.Member(types.ID(id))
 	if member == nil || len(member.ClientURLs) == 0 {
 		return nil
 	}
-	return fmt.Errorf("member %x has already been bootstrapped (its data is gone: remove it from the cluster, add it anew and start it with --initial-cluster-state existing)", identity.MemberID)
+	return fmt.Errorf("member %x has already been bootstrapped (its data is gone: remove it from the cluster, add it anew and start it with --initial-cluster-state existing)", id)
 }
 
 // others are the peer URLs of all members but this one.

@@ -110,18 +110,20 @@ func TestJoiningUninvitedIsRefused(t *testing.T) {
 	lines := refusal(t, commandOf(ctx, t, append(args, "--initial-cluster="+cluster(own), "--initial-cluster-state=existing")...))
 	wantOneLine(t, lines, "member count is unequal", "etcdctl member add")
 
-	// A founder that starts again without its data had made promises that it knows nothing of.
+	// One that starts again without its data had made promises that it knows nothing of.
 	gone := members[2]
 	gone.Kill()
 	if err := os.RemoveAll(gone.DataDir()); err != nil {
 		t.Fatal(err)
 	}
 	founders := strings.TrimSuffix(cluster(""), ",m9=")
-	lines = refusal(t, commandOf(ctx, t, "--name="+gone.Name(), "--data-dir="+gone.DataDir(),
-		"--listen-client-urls="+gone.URL(), "--advertise-client-urls="+gone.URL(),
-		"--listen-peer-urls="+gone.PeerURL(), "--initial-advertise-peer-urls="+gone.PeerURL(),
-		"--initial-cluster="+founders))
-	wantOneLine(t, lines, "has already been bootstrapped")
+	for _, state := range []string{"new", "existing"} {
+		lines = refusal(t, commandOf(ctx, t, "--name="+gone.Name(), "--data-dir="+gone.DataDir(),
+			"--listen-client-urls="+gone.URL(), "--advertise-client-urls="+gone.URL(),
+			"--listen-peer-urls="+gone.PeerURL(), "--initial-advertise-peer-urls="+gone.PeerURL(),
+			"--initial-cluster="+founders, "--initial-cluster-state="+state))
+		wantOneLine(t, lines, "has already been bootstrapped")
+	}
 }
 
 // TestStrangersAtThePeerPort sends garbage, and members of another cluster, to the peer port of a cluster that works on.
