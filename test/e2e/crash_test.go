@@ -111,8 +111,12 @@ func createThroughCrash(t *testing.T, namespace string) map[string]acknowledgeme
 		t.Fatal(err)
 	}
 	mu.Lock()
-	t.Logf("store killed with %d of %d creations acknowledged", len(acked), crashObjects)
+	done := len(acked)
 	mu.Unlock()
+	t.Logf("store killed with %d of %d creations acknowledged", done, crashObjects)
+	if done > crashObjects-crashWriters {
+		t.Error("the store was not killed under load")
+	}
 	restarted := time.Now()
 	if err := store.Start(ctx); err != nil {
 		t.Fatal(err)
@@ -122,9 +126,7 @@ func createThroughCrash(t *testing.T, namespace string) map[string]acknowledgeme
 	if t.Failed() {
 		t.FailNow()
 	}
-	if failures.Load() == 0 {
-		t.Error("no creation failed: the store was not killed under load")
-	}
+	t.Logf("%d attempts failed", failures.Load())
 	return acked
 }
 

@@ -48,7 +48,7 @@ const (
 	defaultReadyWithin = 60 * time.Second
 	stopWithin         = 30 * time.Second
 	pollEvery          = 10 * time.Millisecond
-	logTailBytes       = 16 << 10
+	logTailBytes       = 3 << 10
 )
 
 // Options of a server. The zero value is a node of its own cluster.
@@ -332,6 +332,23 @@ func (s *Server) cleanup() {
 		log = s.Log()
 	}
 	if s.t.Failed() {
-		s.t.Logf("the end of %s's log:\n%s", s.opts.Name, log[max(0, len(log)-logTailBytes):])
+		s.t.Logf("the end of %s's log, without what is usual:\n%s", s.opts.Name, unusual(log))
 	}
+}
+
+// unusual returns the last lines of a log that are not informative messages: what a
+// reader of a test's output looks for is between them.
+func unusual(log string) string {
+	var lines []string
+	for line := range strings.Lines(log) {
+		if !strings.HasPrefix(line, `{"level":"info"`) && !strings.HasPrefix(line, `{"level":"debug"`) {
+			lines = append(lines, line)
+		}
+	}
+	first, bytes := len(lines), 0
+	for first > 0 && bytes+len(lines[first-1]) <= logTailBytes {
+		first--
+		bytes += len(lines[first])
+	}
+	return strings.Join(lines[first:], "")
 }
