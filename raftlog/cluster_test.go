@@ -452,6 +452,22 @@ func TestStalledLeaderHandsOver(t *testing.T) {
 	c.equal(map[uint64]string{1: "before", 3: "after"})
 }
 
+// A leader that always has something to save, but each time not for long, leads on.
+func TestBusyLeaderLeadsOn(t *testing.T) {
+	c := newCluster(t)
+	defer c.stopAll()
+	leader := c.leader()
+	s := c.storages[leader]
+	s.set(func() { s.fault = func() error { <-time.After(3 * time.Millisecond); return nil } })
+	term, opts := c.logs[leader].Term(), c.logs[leader].opts
+	d := c.load(leader, leader, leader, leader)
+	<-time.After(5 * time.Duration(opts.ElectionTicks) * opts.TickInterval)
+	c.equal(d.end())
+	if got := c.logs[c.leader()].Status(); got.Leader != leader || got.Term != term {
+		t.Errorf("member %d leads in term %d, want %d in term %d", got.Leader, got.Term, leader, term)
+	}
+}
+
 // Reads that come together are confirmed together.
 func TestReadsAreBatched(t *testing.T) {
 	c := newCluster(t)

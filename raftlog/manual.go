@@ -68,7 +68,7 @@ func (m *Manual) ProposeConfChange(cc *raftpb.ConfChange) <-chan Outcome {
 func (m *Manual) enqueue(id uint64, entry *raftpb.Entry, err error) <-chan Outcome {
 	w := &waiter{c: make(chan Outcome, 1)}
 	if err == nil {
-		err = m.l.enqueue(proposal{id: id, entry: entry}, w)
+		err = m.l.enqueue(proposal{id: id, entry: entry, w: w})
 	}
 	if err != nil {
 		w.c <- Outcome{Err: m.l.proposalFailed(err)}

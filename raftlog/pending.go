@@ -21,6 +21,7 @@ type waiter struct {
 	// in the queue.
 	term uint64
 	only uint64 // the proposal's
+	more bool   // the proposal's
 }
 
 var waiters = sync.Pool{New: func() any { return &waiter{c: make(chan Outcome, 1)} }}
@@ -37,6 +38,7 @@ type proposal struct {
 	id    uint64
 	entry *raftpb.Entry
 	only  uint64 // the term in which it may enter the log, by this member; 0: in any, by any
+	more  bool   // the one behind it is given to raft in the same message
 	w     *waiter
 }
 
@@ -62,9 +64,12 @@ func newProposals(opts *Options) *proposals {
 	}
 }
 
-// add queues a proposal, whose outcome w will be sent.
-func (p *proposals) add(q proposal, w *waiter) error {
-	size := uint64(len(q.entry.Data))
+// add queues proposals, all or none, one right after the other. The outcome of each its waiter will be sent.
+func (p *proposals) add(all ...proposal) error {
+	var size uint64
+	for _, q := range all {
+		size += uint64(len(q.entry.Data))
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -72,27 +77,30 @@ func (p *proposals) add(q proposal, w *waiter) error {
 		return p.closed
 	case len(p.queue) >= p.maxCount || len(p.queue) > 0 && p.bytes+size > p.maxBytes:
 		return ErrTooManyRequests
-	case p.waiters[q.id] != nil:
+	case slices.ContainsFunc(all, func(q proposal) bool { return p.waiters[q.id] != nil }):
 		return ErrDuplicateID
 	}
-	p.seq++
-	q.w, w.id, w.entry, w.only, w.seq = w, q.id, q.entry, q.only, p.seq
-	p.queue = append(p.queue, q)
+	for _, q := range all {
+		p.seq++
+		w := q.w
+		w.id, w.entry, w.only, w.more, w.seq = q.id, q.entry, q.only, q.more, p.seq
+		p.queue = append(p.queue, q)
+		p.waiters[q.id] = w
+	}
 	p.bytes += size
-	p.waiters[q.id] = w
 	return nil
 }
 
-// take removes up to maxCount and maxBytes from the front of the queue, but at least one if there is any, to be given
-// to raft in term. The result must be given back when it is done with.
+// take removes up to maxCount and maxBytes from the front of the queue, but at least one if there is any and what goes
+// together with it, to be given to raft in term. The result must be given back when it is done with.
 func (p *proposals) take(maxCount int, maxBytes, term uint64) []proposal {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	var n int
 	var bytes uint64
-	for n < len(p.queue) && n < maxCount {
+	for n < len(p.queue) {
 		size := uint64(len(p.queue[n].entry.Data))
-		if n > 0 && bytes+size > maxBytes {
+		if n > 0 && !p.queue[n-1].more && (n >= maxCount || bytes+size > maxBytes) {
 			break
 		}
 		bytes += size
@@ -138,7 +146,7 @@ func (p *proposals) requeueLocked(again []*waiter) {
 		// A new entry: raft may still hold the old one, and has written in it.
 		w.entry = &raftpb.Entry{Type: w.entry.Type, Data: w.entry.Data}
 		w.term = 0
-		queue = append(queue, proposal{w.id, w.entry, w.only, w})
+		queue = append(queue, proposal{w.id, w.entry, w.only, w.more, w})
 		p.bytes += uint64(len(w.entry.Data))
 	}
 	p.queue = append(queue, p.queue...)

@@ -72,41 +72,85 @@ func (l *Log) propose(ctx context.Context, p proposal) (any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, l.proposalFailed(err)
 	}
-	w := waiters.Get().(*waiter)
-	if err := l.enqueue(p, w); err != nil {
-		recycle(w)
+	p.w = waiters.Get().(*waiter)
+	if err := l.enqueue(p); err != nil {
+		recycle(p.w)
 		return nil, l.proposalFailed(err)
 	}
 	// Whoever finds nobody writing carries its own proposal: a lone client pays for no hand-over.
 	if l.writer.acquire() {
 		l.carry()
 	}
-	var o Outcome
-	select {
-	case o = <-w.c:
-	case <-ctx.Done():
-		if l.props.cancel(p.id) {
-			recycle(w)
-			return nil, l.proposalFailed(ctx.Err())
-		}
-		o = <-w.c // it is on its way
-	}
-	recycle(w)
-	if o.Err != nil {
-		return nil, l.proposalFailed(o.Err)
-	}
-	return o.Value, nil
+	o := l.await(ctx, p)
+	return o.Value, o.Err
 }
 
-// enqueue queues a proposal, whose outcome w will be sent, unless the log has too much to do already.
-func (l *Log) enqueue(p proposal, w *waiter) error {
+// await returns the outcome of a proposal that is queued.
+func (l *Log) await(ctx context.Context, p proposal) Outcome {
+	var o Outcome
+	select {
+	case o = <-p.w.c:
+	case <-ctx.Done():
+		if l.props.cancel(p.id) {
+			o.Err = ctx.Err()
+		} else {
+			o = <-p.w.c // it is on its way
+		}
+	}
+	recycle(p.w)
+	if o.Err != nil {
+		o.Err = l.proposalFailed(o.Err)
+	}
+	return o
+}
+
+// Proposal is one of several that are proposed together: what Propose takes.
+type Proposal struct {
+	ID   uint64
+	Data []byte
+}
+
+// ProposeTogether proposes several entries that stand one right after the other in the log, with nobody else's in
+// between, and returns the outcome of each when all have one. When their leader is lost only the first ones may have
+// been committed; the others are proposed again, then perhaps with entries in between. The error is of all of them:
+// nothing was proposed.
+func (l *Log) ProposeTogether(ctx context.Context, all ...Proposal) ([]Outcome, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, l.proposalFailed(err)
+	}
+	queued := make([]proposal, len(all))
+	for i, p := range all {
+		entry, err := proposalEntry(p.ID, p.Data)
+		if err != nil {
+			return nil, l.proposalFailed(err)
+		}
+		queued[i] = proposal{id: p.ID, entry: entry, more: i < len(all)-1, w: waiters.Get().(*waiter)}
+	}
+	if err := l.enqueue(queued...); err != nil {
+		for _, p := range queued {
+			recycle(p.w)
+		}
+		return nil, l.proposalFailed(err)
+	}
+	if l.writer.acquire() {
+		l.carry()
+	}
+	outcomes := make([]Outcome, len(queued))
+	for i, p := range queued {
+		outcomes[i] = l.await(ctx, p)
+	}
+	return outcomes, nil
+}
+
+// enqueue queues proposals unless the log has too much to do already.
+func (l *Log) enqueue(all ...proposal) error {
 	if l.committed.Load() > l.applied.Load()+l.opts.MaxApplyGap {
 		return ErrTooManyRequests
 	}
 	if l.space.low() {
 		return ErrNoSpace
 	}
-	return l.props.add(p, w)
+	return l.props.add(all...)
 }
 
 func (l *Log) proposalFailed(err error) error {

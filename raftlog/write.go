@@ -177,7 +177,7 @@ func (l *Log) ofThisTermLocked(taken []proposal) []proposal {
 // stepSavedLocked delivers the responses of b's messages: to raft here, and to other members. Those of a snapshot
 // have to wait until the state machine is restored from it.
 func (l *Log) stepSavedLocked(b batch) {
-	l.saving = 0
+	l.saving, l.stalledTicks = 0, 0
 	if b.snapshot != nil {
 		l.restoreLaterLocked(b)
 		return
