@@ -26,6 +26,9 @@ type Log interface {
 	// ProposeInTerm is Propose for what this member may ask for only while it leads
 	// in a term.
 	ProposeInTerm(ctx context.Context, term, id uint64, data []byte) (any, error)
+	// ProposeTogether proposes entries that stand one right after the other in the
+	// log, and returns the outcome of each.
+	ProposeTogether(ctx context.Context, all ...raftlog.Proposal) ([]raftlog.Outcome, error)
 	// ReadIndex returns when a read of the local store is linearizable.
 	ReadIndex(ctx context.Context) error
 	// ProposeConfChange returns when a change of membership is applied.

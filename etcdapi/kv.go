@@ -5,6 +5,7 @@ package etcdapi
 
 import (
 	"context"
+	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
@@ -120,16 +121,28 @@ func (s *kvService) Txn(ctx context.Context, r *codec.Txn) (*wire.TxnResponse, e
 	if readOnly(&r.Msg) {
 		return s.readTxn(ctx, &r.Msg)
 	}
-	if err := s.quota.check(ctx, txnCost(&r.Msg)); err != nil {
-		return nil, grpcError(err)
-	}
-	outcome, err := s.propose(ctx, wire.KindTxn, r)
+	outcome, err := s.proposeTxn(ctx, r)
 	if err != nil {
 		return nil, grpcError(err)
 	}
 	resp := outcome.Response.(*wire.TxnResponse)
 	resp.Header = s.header(resp.Header.Revision)
 	return resp, nil
+}
+
+func (s *kvService) proposeTxn(ctx context.Context, r *codec.Txn) (sqlstore.Outcome, error) {
+	err := s.quota.check(ctx, txnCost(&r.Msg))
+	if err == nil {
+		var outcome sqlstore.Outcome
+		outcome, err = s.propose(ctx, wire.KindTxn, r)
+		if !errors.Is(err, sqlstore.ErrNoSpace) {
+			return outcome, err
+		}
+	}
+	if errors.Is(err, sqlstore.ErrNoSpace) && s.quota.passes(&r.Msg) {
+		return s.quota.proposeVital(ctx, r)
+	}
+	return sqlstore.Outcome{}, err
 }
 
 func (s *kvService) readTxn(ctx context.Context, r *pb.TxnRequest) (*wire.TxnResponse, error) {

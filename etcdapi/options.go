@@ -43,6 +43,9 @@ type Options struct {
 	// QuotaBackendBytes is the space at which writes are refused and the NOSPACE
 	// alarm is raised. Negative: no quota. Default: 2 GiB.
 	QuotaBackendBytes int64
+	// QuotaAsEtcd makes no exceptions for what Kubernetes can't go without when space
+	// is out, and leaves the alarm raised until an operator disarms it.
+	QuotaAsEtcd bool
 	// CompactHashCheckInterval is the time between two comparisons of the members'
 	// hashes of compactions. Negative: none. Default: 1 minute.
 	CompactHashCheckInterval time.Duration

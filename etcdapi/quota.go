@@ -24,11 +24,12 @@ const (
 
 // quota refuses writes for which there is no space left under
 // Options.QuotaBackendBytes and then raises the NOSPACE alarm, which makes all
-// members refuse what grows the store until an operator disarms it. Space is
-// what rows take up: free pages of the file count as free.
+// members refuse what grows the store until it is disarmed. Space is what rows
+// take up: free pages of the file count as free.
 type quota struct {
 	*core
 	raising atomic.Bool
+	mine    atomic.Bool // this member has raised its alarm for want of space
 	sampled atomic.Pointer[usageSample]
 }
 
@@ -69,10 +70,8 @@ func (q *quota) check(ctx context.Context, cost int) error {
 
 // raise proposes the alarm unless it is raised already or on its way.
 func (q *quota) raise(ctx context.Context) {
-	for _, a := range q.store.Alarms(pb.AlarmType_NOSPACE) {
-		if a.MemberID == q.memberID {
-			return
-		}
+	if q.alarmed() {
+		return
 	}
 	if !q.raising.CompareAndSwap(false, true) {
 		return
@@ -88,7 +87,9 @@ func (q *quota) raise(ctx context.Context) {
 	if err != nil {
 		// The request is refused all the same; the next one tries again.
 		q.opts.Logger.Warn("failed to raise alarm", zap.Error(err))
+		return
 	}
+	q.mine.Store(true)
 }
 
 func putCost(r *pb.PutRequest) int { return keyOverheadBytes + len(r.Key) + len(r.Value) }
