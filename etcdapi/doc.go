@@ -37,6 +37,7 @@
 //	8  Requests are checked before they are proposed.
 //
 // All time comes from Options.Clock. Allowed imports: raftlog and its peer
-// package, for the names of received snapshots, sqlstore and its wire package, metrics, etcd's api, pkg and membership packages, grpc,
-// prometheus, zap. Nobody but cmd imports this package.
+// package, for the names of received snapshots, sqlstore and its wire package,
+// registry, for what Kubernetes can't go without, metrics, etcd's api, pkg and
+// membership packages, grpc, prometheus, zap. Nobody but cmd imports this package.
 package etcdapi

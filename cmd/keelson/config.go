@@ -62,6 +62,7 @@ type config struct {
 	watchProgressInterval          time.Duration
 	compactionBatchLimit           int
 	quotaBackendBytes              int64
+	quotaAsEtcd                    bool
 	warningApplyDuration           time.Duration
 	warningUnaryRequestDuration    time.Duration
 	discoverySRV, discoverySRVName string
@@ -148,6 +149,7 @@ func (c *config) register(fs *flag.FlagSet) urlFlags {
 	fs.DurationVar(&c.keepAliveTimeout, "grpc-keepalive-timeout", 20*time.Second, "")
 	fs.DurationVar(&c.watchProgressInterval, "watch-progress-notify-interval", 10*time.Minute, "")
 	fs.Int64Var(&c.quotaBackendBytes, "quota-backend-bytes", 0, "")
+	fs.BoolVar(&c.quotaAsEtcd, "quota-as-etcd", false, "")
 	fs.IntVar(&c.compactionBatchLimit, "compaction-batch-limit", 1000, "")
 	fs.DurationVar(&c.warningApplyDuration, "warning-apply-duration", 100*time.Millisecond, "")
 	fs.DurationVar(&c.warningUnaryRequestDuration, "warning-unary-request-duration", 300*time.Millisecond, "")

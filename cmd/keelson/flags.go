@@ -126,6 +126,9 @@ Member:
     Segments of the write-ahead log kept, if they are not needed longer.
   --quota-backend-bytes '0'
     Bytes of the store from which on writes are refused; 0: 2 GiB, negative: none.
+  --quota-as-etcd 'false'
+    At the quota refuse renewals of node Leases and the API servers' record of
+    compaction too, and keep the NOSPACE alarm until 'etcdctl alarm disarm'.
   --max-txn-ops '128'
     Operations in one transaction.
   --max-request-bytes '1572864'

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"keelson.io/keelson/test/harness"
 )
@@ -120,5 +122,52 @@ func wantSameHash(ctx context.Context, t *testing.T, members harness.Members) {
 			t.Errorf("%s %s has hash %d after compaction at %d, %s %s %d after %d", m.Kind(), m.Name(), got.Hash, got.CompactRevision,
 				members[0].Kind(), members[0].Name(), want.Hash, want.CompactRevision)
 		}
+	}
+}
+
+// TestFullMixedCluster: renewals of node Leases pass the alarm at a keelson, and an etcd that applies the same entries
+// has the same history.
+func TestFullMixedCluster(t *testing.T) {
+	keelsonOnly(t)
+	const quota, lease = 1 << 20, "/registry/leases/kube-node-lease/n1"
+	members := harness.StartMixed(t, []harness.Kind{harness.Etcd, harness.Keelson, harness.Keelson},
+		harness.Options{Args: []string{fmt.Sprintf("--quota-backend-bytes=%d", quota)}}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), healTimeout)
+	defer cancel()
+	keelson := pb.NewKVClient(members[1].Conn(t))
+	created, err := keelson.Put(ctx, &pb.PutRequest{Key: []byte(lease), Value: []byte("0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for filled := 0; err == nil; filled += 64 << 10 {
+		if filled > 4*quota {
+			t.Fatal("the store does not get full")
+		}
+		_, err = keelson.Put(ctx, &pb.PutRequest{Key: []byte(fmt.Sprint("fill/", filled)), Value: make([]byte, 64<<10)})
+	}
+	if status.Convert(err).Code() != codes.ResourceExhausted {
+		t.Fatalf("a full store says %v", err)
+	}
+	for i, mod := 0, created.Header.Revision; i < 30; i++ {
+		m := members[1+i%2]
+		resp, err := pb.NewKVClient(m.Conn(t)).Txn(ctx, renewal(lease, mod, fmt.Sprint(i)))
+		if err != nil || !resp.Succeeded {
+			t.Fatalf("renewal %d at %s: %v, %v", i, m.Name(), resp, err)
+		}
+		mod = resp.Header.Revision
+	}
+	list, err := pb.NewMaintenanceClient(members[0].Conn(t)).Alarm(ctx, &pb.AlarmRequest{})
+	if err != nil || len(list.Alarms) == 0 {
+		t.Errorf("alarms that an etcd has: %v, %v", list, err)
+	}
+	wantSameHash(ctx, t, members)
+}
+
+// renewal is how kube-apiserver writes a Lease object that it has read at a revision.
+func renewal(key string, mod int64, value string) *pb.TxnRequest {
+	return &pb.TxnRequest{
+		Compare: []*pb.Compare{{Key: []byte(key), Target: pb.Compare_MOD, TargetUnion: &pb.Compare_ModRevision{ModRevision: mod}}},
+		Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte(key), Value: []byte(value)}}}},
+		Failure: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte(key)}}}},
 	}
 }
