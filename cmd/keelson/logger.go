@@ -18,7 +18,7 @@ func newLogger(c *config) (*zap.Logger, error) {
 		return nil, fmt.Errorf("--log-level=%s: %w", c.logLevel, err)
 	}
 	var outputs []string
-	for _, o := range strings.Split(c.logOutput, ",") {
+	for _, o := range c.logOutputs {
 		if o == "default" {
 			o = "stderr"
 		}
@@ -38,7 +38,7 @@ func newLogger(c *config) (*zap.Logger, error) {
 		Sampling:         &zap.SamplingConfig{Initial: 100, Thereafter: 100},
 	}.Build()
 	if err != nil {
-		return nil, fmt.Errorf("--log-outputs=%s: %w", c.logOutput, err)
+		return nil, fmt.Errorf("--log-outputs=%s: %w", strings.Join(c.logOutputs, ","), err)
 	}
 	return logger, nil
 }

@@ -6,13 +6,14 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"runtime"
-	"slices"
+	"strings"
 	"syscall"
+
+	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 )
 
 // heapFloor keeps the collector from running every few megabytes while the heap
@@ -24,18 +25,16 @@ const heapFloor = 64 << 20
 func main() {
 	floor := make([]byte, heapFloor)
 	defer runtime.KeepAlive(floor)
-	if slices.ContainsFunc(os.Args[1:], func(a string) bool { return a == "--version" || a == "-version" }) {
-		printVersion(os.Stdout)
-		return
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := start(ctx, os.Args[1:])
-	if err == nil || errors.Is(err, flag.ErrHelp) {
+	if err == nil || errors.Is(err, errPrinted) {
 		return
 	}
-	fmt.Fprintln(os.Stderr, "keelson:", err)
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintln(os.Stderr, "keelson:", strings.TrimSuffix(line, "\n"))
+	}
 	os.Exit(1)
 }
 
@@ -50,5 +49,9 @@ func start(ctx context.Context, args []string) error {
 		return err
 	}
 	defer func() { _ = logger.Sync() }() // a terminal can't be synced, and says so
+	for _, n := range c.notes {
+		logger.Log(n.level, n.text, n.fields...)
+	}
+	rafthttp.ConnReadTimeout, rafthttp.ConnWriteTimeout = c.raftReadTimeout, c.raftWriteTimeout
 	return run(ctx, c, logger)
 }

@@ -44,9 +44,6 @@ const stopTimeout = 30 * time.Second
 // and takes it down. Nothing is written before flags, identity and ports are
 // known to be right.
 func run(ctx context.Context, c *config, logger *zap.Logger) (err error) {
-	for _, name := range c.ignored {
-		logger.Warn("flag has no meaning in keelson and is ignored", zap.String("flag", name))
-	}
 	id, err := identify(ctx, c, logger)
 	if err != nil {
 		return err
@@ -236,10 +233,10 @@ func keep(files uint) int {
 func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Options {
 	return etcdapi.Options{
 		Clock: clock, Logger: logger, Name: c.name, ClientURLs: c.advertiseClientURLs.StringSlice(),
-		ElectionTimeout: c.election(), StrictReconfig: c.strictReconfig(), MaxLearners: int(c.maxLearners),
+		ElectionTimeout: c.election(), StrictReconfig: c.strictReconfig(), MaxLearners: c.maxLearners,
 		CompactHashCheckInterval: c.compactHashCheckTime, CorruptCheckTime: c.corruptCheckTime,
 		MaxRequestBytes: int(c.maxRequestBytes), MaxTxnOps: int(c.maxTxnOps),
-		MaxConcurrentStreams: uint32(c.maxConcurrentStreams),
+		MaxConcurrentStreams: c.maxConcurrentStreams,
 		QuotaBackendBytes:    c.quotaBackendBytes, QuotaAsEtcd: c.quotaAsEtcd,
 		KeepAliveMinTime: c.keepAliveMinTime, KeepAliveInterval: c.keepAliveInterval, KeepAliveTimeout: c.keepAliveTimeout,
 		WatchProgressInterval: c.watchProgressInterval,
