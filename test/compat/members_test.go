@@ -27,6 +27,7 @@ type clusterSession struct {
 	client  client
 	members map[string]*harness.Server
 	ids     map[string]uint64
+	term    uint64   // at the start
 	hidden  []string // old, new, ... for a strings.Replacer
 	vars    map[string]string
 }
@@ -115,12 +116,31 @@ func TestEtcdctlOfClusters(t *testing.T) {
 	}
 	compareSteps(t, etcd, other, clusterScript)
 	for _, s := range []*clusterSession{etcd, other} {
+		s.wantTerm(s.term + scriptElections)
+	}
+	for _, s := range []*clusterSession{etcd, other} {
 		s.members["L"].Kill()
 		s.members["F"].Kill()
 	}
 	compareSteps(t, etcd, other, withoutQuorum)
 	for _, s := range []*clusterSession{etcd, other} {
 		s.members["G"].Kill() // without a quorum it does not end in good order
+	}
+}
+
+// scriptElections is how often the script moves leadership.
+const scriptElections = 2
+
+// wantTerm fails the test if there were elections that the script knows nothing of: its transcripts do not count then.
+func (s *clusterSession) wantTerm(want uint64) {
+	s.t.Helper()
+	m := s.members["L"]
+	status, err := m.Client(s.t).Status(s.t.Context(), m.Endpoint())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if status.RaftTerm != want {
+		s.t.Errorf("%v: the members are in term %d instead of %d: leaders came and went by themselves", m.Kind(), status.RaftTerm, want)
 	}
 }
 
@@ -141,17 +161,21 @@ func compareSteps(t *testing.T, etcd, other *clusterSession, steps []clusterStep
 	}
 }
 
+// patient members elect nobody else because the machine is busy: the script knows who leads.
+var patient = []string{"--log-level=error", "--heartbeat-interval=300", "--election-timeout=3000"}
+
 func newClusterSession(t *testing.T, c client, kind harness.Kind) *clusterSession {
 	t.Helper()
 	s := &clusterSession{
 		t: t, client: c, members: make(map[string]*harness.Server), ids: make(map[string]uint64), vars: make(map[string]string),
 	}
 	followers := []string{"F", "G"}
-	for _, m := range harness.StartMembers(t, kind, 3, harness.Options{Args: []string{"--log-level=error"}}, nil) {
+	for _, m := range harness.StartMembers(t, kind, 3, harness.Options{Args: patient}, nil) {
 		status, err := m.Client(t).Status(t.Context(), m.Endpoint())
 		if err != nil {
 			t.Fatalf("%v: status: %v", kind, err)
 		}
+		s.term = max(s.term, status.RaftTerm)
 		name := "L"
 		if status.Leader != status.Header.MemberId {
 			name, followers = followers[0], followers[1:]
