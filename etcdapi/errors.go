@@ -15,6 +15,7 @@ import (
 	"keelson.io/keelson/etcdapi/lessor"
 	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/sqlstore"
+	"keelson.io/keelson/sqlstore/backend"
 )
 
 // Errors of this package's own doing. The table below gives them etcd's words.
@@ -26,6 +27,7 @@ var (
 	errCanceled              = errors.New("etcdapi: request cancelled")
 	errRequestTooLarge       = errors.New("etcdapi: request is too large")
 	errNotLeader             = errors.New("etcdapi: not leader")
+	errSnapshotStalled       = errors.New("etcdapi: a snapshot's receiver has stopped reading")
 )
 
 // grpcErrors is the one place where an error of any layer gets the code and the
@@ -41,6 +43,8 @@ var grpcErrors = []struct{ err, grpc error }{
 	{sqlstore.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
 	{sqlstore.ErrClosed, rpctypes.ErrGRPCStopped},
 	{sqlstore.ErrUnsupported, status.Error(codes.Unimplemented, "etcdserver: request is not supported")},
+
+	{backend.ErrNoSpace, status.Error(codes.ResourceExhausted, "keelson: not enough disk space to make the snapshot")},
 
 	{raftlog.ErrStopped, rpctypes.ErrGRPCStopped},
 	{raftlog.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests}, // etcd forgets the code on this one
@@ -60,6 +64,7 @@ var grpcErrors = []struct{ err, grpc error }{
 	{errCanceled, rpctypes.ErrGRPCCanceled},
 	{errRequestTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{errNotLeader, rpctypes.ErrGRPCNotLeader},
+	{errSnapshotStalled, status.Error(codes.DeadlineExceeded, "keelson: the snapshot's receiver has stopped reading")},
 
 	{membership.ErrIDRemoved, rpctypes.ErrGRPCMemberNotFound},
 	{membership.ErrIDNotFound, rpctypes.ErrGRPCMemberNotFound},

@@ -22,6 +22,8 @@ import (
 // maintenanceService is etcd's Maintenance service.
 type maintenanceService struct {
 	*core
+	// snapshots holds a token for each that is being made or sent.
+	snapshots chan struct{}
 	pb.UnsafeMaintenanceServer
 }
 
@@ -103,11 +105,6 @@ func (s *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*
 		CompactRevision: h.CompactRevision,
 		HashRevision:    h.HashRevision,
 	}, nil
-}
-
-// Snapshot is not served yet.
-func (s *maintenanceService) Snapshot(*pb.SnapshotRequest, pb.Maintenance_SnapshotServer) error {
-	return notServed("Maintenance.Snapshot")
 }
 
 // MoveLeader hands leadership to another voter and returns when that leads. Only

@@ -46,6 +46,12 @@ type Options struct {
 	// QuotaAsEtcd makes no exceptions for what Kubernetes can't go without when space
 	// is out, and leaves the alarm raised until an operator disarms it.
 	QuotaAsEtcd bool
+	// SnapshotStreams is how many clients are sent a snapshot at a time; others wait.
+	// Each takes as much disk space as the store. Default: 2.
+	SnapshotStreams int
+	// SnapshotStallTimeout is how long such a client may take nothing before its
+	// stream is ended. Default: 1 minute; etcd has no limit.
+	SnapshotStallTimeout time.Duration
 	// CompactHashCheckInterval is the time between two comparisons of the members'
 	// hashes of compactions. Negative: none. Default: 1 minute.
 	CompactHashCheckInterval time.Duration
@@ -129,6 +135,8 @@ func (o *Options) SetDefaults() {
 	setDefault(&o.MaxTxnOps, 128)
 	setDefault(&o.MaxConcurrentStreams, math.MaxUint32)
 	setDefault(&o.QuotaBackendBytes, 2<<30)
+	setDefault(&o.SnapshotStreams, 2)
+	setDefault(&o.SnapshotStallTimeout, time.Minute)
 	setDefault(&o.CompactHashCheckInterval, time.Minute)
 	setDefault(&o.MaxLearners, membership.DefaultMaxLearners)
 	setDefault(&o.WatchProgressInterval, 10*time.Minute)
@@ -164,6 +172,7 @@ func (o *Options) Validate() error {
 	for name, d := range map[string]time.Duration{
 		"ElectionTimeout":             o.ElectionTimeout,
 		"CorruptCheckTime":            o.CorruptCheckTime,
+		"SnapshotStallTimeout":        o.SnapshotStallTimeout,
 		"WatchProgressInterval":       o.WatchProgressInterval,
 		"KeepAliveMinTime":            o.KeepAliveMinTime,
 		"KeepAliveInterval":           o.KeepAliveInterval,
@@ -178,6 +187,9 @@ func (o *Options) Validate() error {
 	}
 	if o.MaxRequestBytes < 0 || o.MaxRequestBytes > math.MaxInt32-grpcOverheadBytes {
 		fault("MaxRequestBytes %d is not between 1 and %d", o.MaxRequestBytes, math.MaxInt32-grpcOverheadBytes)
+	}
+	if o.SnapshotStreams < 0 {
+		fault("SnapshotStreams %d is negative", o.SnapshotStreams)
 	}
 	if o.MaxLearners < 0 {
 		fault("MaxLearners %d is negative", o.MaxLearners)

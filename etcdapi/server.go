@@ -132,7 +132,7 @@ func (s *Server) newGRPC(q *quota) (*grpc.Server, *grpchealth.Server) {
 	pb.RegisterWatchServer(server, &watchService{core: s.core})
 	pb.RegisterLeaseServer(server, s.leases)
 	pb.RegisterClusterServer(server, s.cluster)
-	pb.RegisterMaintenanceServer(server, &maintenanceService{core: s.core})
+	pb.RegisterMaintenanceServer(server, newMaintenance(s.core))
 	registerUnserved(server)
 	health := grpchealth.NewServer() // serving, for the whole server
 	healthpb.RegisterHealthServer(server, health)

@@ -5,11 +5,14 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"sync"
 	"time"
 
+	"keelson.io/keelson/sqlstore/backend"
 	"keelson.io/keelson/sqlstore/sqldb"
 )
 
@@ -23,10 +26,13 @@ type Snapshot struct {
 	Members        []Member
 	Removed        []uint64
 	ClusterVersion string
+	// StorageVersion is what etcd calls the schema of a Body for etcd.
+	StorageVersion string
 	// Size is how many bytes Body gives.
 	Size int64
-	// Body is a keelson database file. It is closed at any time, also beside Read,
-	// and by Close and Restore of the store; a Read after that fails.
+	// Body is a keelson database file, or an etcd backend file. It is closed at any
+	// time, also beside Read. The former is closed by Close and Restore of the store,
+	// too; a Read after that fails.
 	Body io.ReadCloser
 }
 
@@ -44,21 +50,76 @@ func (s *Store) OpenSnapshot(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	var c clusterState
-	if err := c.recover(cp.State); err != nil {
+	snapshot, err := describe(&cp.State)
+	if err != nil {
 		_ = cp.Close() // the first error is the one that matters
 		return nil, err
 	}
+	snapshot.Size, snapshot.Body = cp.Size, &snapshotBody{ReadCloser: cp, store: s, start: start}
+	return snapshot, nil
+}
+
+// describe makes a Snapshot of a state, without its Body.
+func describe(state *sqldb.State) (*Snapshot, error) {
+	var c clusterState
+	if err := c.recover(*state); err != nil {
+		return nil, err
+	}
 	return &Snapshot{
-		Index: cp.State.AppliedIndex, Term: cp.State.AppliedTerm,
+		Index: state.AppliedIndex, Term: state.AppliedTerm,
 		ConfState: c.confState, Members: c.memberList(), Removed: c.removedList(), ClusterVersion: c.version,
-		Size: cp.Size, Body: &snapshotBody{Copy: cp, store: s, start: start},
 	}, nil
+}
+
+// OpenBackend is OpenSnapshot with a Body that an etcd takes, a file of package
+// backend. It is written before OpenBackend returns, beside the database and at the
+// speed of the disk, so a slow reader costs space and nothing else. Errors: also
+// backend.ErrNoSpace.
+func (s *Store) OpenBackend(ctx context.Context) (*Snapshot, error) {
+	start := s.opts.DB.Clock.Now()
+	for {
+		snapshot, err := s.writeBackend(ctx)
+		switch {
+		case err == nil:
+			snapshot.Body = &snapshotBody{ReadCloser: snapshot.Body, store: s, start: start}
+			return snapshot, nil
+		case !errors.Is(err, sqldb.ErrClosed):
+			return nil, err
+		case s.ctx.Err() != nil:
+			return nil, ErrClosed
+		}
+		// Restore has replaced the database; or is about to, and then use waits for it.
+	}
+}
+
+// writeBackend is one attempt of OpenBackend.
+func (s *Store) writeBackend(ctx context.Context) (*Snapshot, error) {
+	var cp *sqldb.Copy
+	err := s.db.use(func(db *sqldb.DB) (err error) {
+		cp, err = db.Copy(ctx)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	snapshot, err := describe(&cp.State)
+	if err != nil {
+		return nil, errors.Join(err, cp.Close())
+	}
+	file, err := backend.Write(ctx, cp, backend.Options{Dir: filepath.Dir(s.opts.DB.Path)})
+	if closeErr := cp.Close(); err == nil && closeErr != nil {
+		err = errors.Join(closeErr, file.Close())
+	}
+	if err != nil {
+		return nil, err
+	}
+	snapshot.Size, snapshot.StorageVersion, snapshot.Body = file.Size, file.StorageVersion, file
+	return snapshot, nil
 }
 
 // snapshotBody measures how long a snapshot is open.
 type snapshotBody struct {
-	*sqldb.Copy
+	io.ReadCloser
 	store *Store
 	start time.Time
 	once  sync.Once
@@ -70,7 +131,7 @@ func (b *snapshotBody) Close() error {
 		took := b.store.opts.DB.Clock.Now().Sub(b.start)
 		b.store.opts.Metrics.SnapshotDuration.Observe(took.Seconds())
 	})
-	return b.Copy.Close()
+	return b.ReadCloser.Close()
 }
 
 // VerifySnapshot tells whether file is a Snapshot's Body, whole, of entry index. It

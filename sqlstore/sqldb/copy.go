@@ -13,7 +13,8 @@ import (
 )
 
 // Copy is the whole database as of one committed state: what stands in the
-// database file when that state is copied into it, header included.
+// database file when that state is copied into it, header included. It is read as
+// bytes, by Read, or as rows, by Next.
 type Copy struct {
 	// State is that of the copy.
 	State State
@@ -26,13 +27,18 @@ type Copy struct {
 	mu     sync.Mutex
 	c      *conn       // nil: closed
 	rows   driver.Rows // pages, in order
+	writes driver.Rows // of the history, in order; nil until Next
+	cols   []driver.Value
 	page   []driver.Value
 	rest   []byte // of the page at hand
 	given  int64  // bytes
 	ending error  // what Read returns from now on; nil while there is more
 }
 
-const selectPages = "SELECT data FROM sqlite_dbpage('main') ORDER BY pgno"
+const (
+	selectPages  = "SELECT data FROM sqlite_dbpage('main') ORDER BY pgno"
+	selectWrites = "SELECT " + rowColumns + " FROM history ORDER BY seq"
+)
 
 // copies are the open copies of a DB. They have connections of their own, since a
 // slow receiver must not keep readers waiting.
@@ -97,13 +103,17 @@ func (cp *Copy) begin() error {
 		return err
 	}
 	cp.Size = pages * size
-	s, err := cp.c.prepare(selectPages)
+	cp.rows, err = cp.query(selectPages)
+	return err
+}
+
+func (cp *Copy) query(sql string) (driver.Rows, error) {
+	s, err := cp.c.prepare(sql)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	s.bind(nil)
-	cp.rows, err = s.query.QueryContext(context.Background(), s.args)
-	return err
+	return s.query.QueryContext(context.Background(), s.args)
 }
 
 // Read gives the next bytes, io.EOF after Size of them. It returns ErrClosed after
@@ -146,6 +156,32 @@ func (cp *Copy) next() error {
 	return checked(cp.path, "copy", err)
 }
 
+// Next gives the next row of the history, in order of Seq, and io.EOF after the last.
+// Its bytes are the caller's to keep. It returns ErrClosed as Read does.
+func (cp *Copy) Next() (Row, error) {
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	if cp.c == nil {
+		return Row{}, ErrClosed
+	}
+	if cp.writes == nil {
+		var err error
+		if cp.writes, err = cp.query(selectWrites); err != nil {
+			return Row{}, checked(cp.path, "copy rows", err)
+		}
+		cp.cols = make([]driver.Value, len(cp.writes.Columns()))
+	}
+	err := cp.writes.Next(cp.cols)
+	if errors.Is(err, io.EOF) {
+		return Row{}, io.EOF
+	}
+	var r Row
+	if err == nil {
+		r, err = rowOf(cp.cols)
+	}
+	return r, checked(cp.path, "copy rows", err)
+}
+
 // Close ends the copy, at its end or before. It may be called again, and beside Read.
 func (cp *Copy) Close() error {
 	cp.mu.Lock()
@@ -156,8 +192,12 @@ func (cp *Copy) Close() error {
 	if cp.ending == nil {
 		cp.ending = ErrClosed
 	}
-	err := errors.Join(cp.rows.Close(), cp.c.close())
-	cp.c, cp.rows, cp.rest = nil, nil, nil
+	err := cp.rows.Close()
+	if cp.writes != nil {
+		err = errors.Join(err, cp.writes.Close())
+	}
+	err = errors.Join(err, cp.c.close())
+	cp.c, cp.rows, cp.writes, cp.rest = nil, nil, nil, nil
 	cp.copies.remove(cp)
 	return err
 }
