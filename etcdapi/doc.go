@@ -32,12 +32,12 @@
 //	6  Every read without `serializable` waits for the log's ReadIndex.
 //	7  Bounds: request size, operations a transaction, streams a connection,
 //	   client versions that are counted, connections whose first bytes have not
-//	   come. Watch queues are bounded by the store; a stream that is not read
+//	   come, snapshots for clients. Watch queues are bounded by the store; a stream that is not read
 //	   blocks only itself, its creates included.
 //	8  Requests are checked before they are proposed.
 //
 // All time comes from Options.Clock. Allowed imports: raftlog and its peer
-// package, for the names of received snapshots, sqlstore and its wire package,
-// registry, for what Kubernetes can't go without, metrics, etcd's api, pkg and
-// membership packages, grpc, prometheus, zap. Nobody but cmd imports this package.
+// package, for the names of received snapshots, sqlstore and its packages wire and
+// backend, registry, for what Kubernetes can't go without, metrics, etcd's api, pkg
+// and membership packages, grpc, prometheus, zap. Nobody but cmd imports this package.
 package etcdapi

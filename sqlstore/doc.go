@@ -28,6 +28,6 @@
 //	   are bounded by Options.
 //	8  A refused entry changes nothing: checks come before the first write.
 //
-// Allowed imports: sqlstore/index, sqlstore/sqldb, sqlstore/wire, metrics,
+// Allowed imports: sqlstore/index, sqlstore/sqldb, sqlstore/wire, sqlstore/backend, metrics,
 // etcd's generated messages and interval tree, zap. Neither raft nor grpc.
 package sqlstore
