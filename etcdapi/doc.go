@@ -36,8 +36,14 @@
 //	   blocks only itself, its creates included.
 //	8  Requests are checked before they are proposed.
 //
+// Elections and locks are etcd's own services, over a connection within the
+// process (package inproc) that keeps who asks; the JSON gateway is etcd's, too, a
+// client of the gRPC server.
+//
 // All time comes from Options.Clock. Allowed imports: raftlog and its peer
 // package, for the names of received snapshots, sqlstore and its packages wire and
-// backend, registry, for what Kubernetes can't go without, metrics, etcd's api, pkg
-// and membership packages, grpc, prometheus, zap. Nobody but cmd imports this package.
+// backend, registry, for what Kubernetes can't go without, metrics, etcd's api,
+// client and pkg packages and those of its server that need no bbolt (membership,
+// elections, locks), grpc and its gateway, prometheus, zap. Nobody but cmd imports
+// this package.
 package etcdapi

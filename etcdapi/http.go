@@ -14,14 +14,14 @@ import (
 	"go.uber.org/zap"
 )
 
-// httpHandler serves etcd's HTTP endpoints: /version, /metrics, health, and
-// /debug/pprof if enabled. /v3/, etcd's JSON gateway, is not implemented.
+// httpHandler serves etcd's HTTP endpoints: /version, /metrics, health, the JSON
+// gateway, and /debug/pprof if enabled.
 func (s *Server) httpHandler() http.Handler {
 	mux := s.observingHandler()
 	mux.HandleFunc("/version", s.serveVersion)
-	mux.HandleFunc("/v3/", func(w http.ResponseWriter, _ *http.Request) {
-		http.Error(w, "keelson: the JSON gateway is not served by this version", http.StatusNotImplemented)
-	})
+	if s.gateway != nil {
+		s.gateway.install(mux)
+	}
 	if s.opts.Profiling {
 		mux.HandleFunc("/debug/pprof/", pprof.Index)
 		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)

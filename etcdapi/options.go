@@ -100,6 +100,8 @@ type Options struct {
 	Gatherer   prometheus.Gatherer
 	// Version is keelson's own, for its metric. Default: unknown.
 	Version string
+	// DisableGateway leaves out the JSON gateway.
+	DisableGateway bool
 	// Profiling serves /debug/pprof.
 	Profiling bool
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/pkg/v3/idutil"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -50,6 +51,8 @@ type Server struct {
 	cluster    *clusterService
 	grpc       *grpc.Server
 	health     *grpchealth.Server
+	inner      *clientv3.Client // of elections and locks
+	gateway    *gateway         // nil when it is disabled
 	http       *http.Server
 	observe    *http.Server // for listeners of metrics
 
@@ -102,6 +105,9 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	s.machine.metrics.Store(s.metrics)
 	s.gate = newGate(s.core, &s.machine.members.learner)
 	s.grpc, s.health = s.newGRPC(q)
+	if err := s.openGateway(); err != nil {
+		return nil, err
+	}
 	s.http = s.newHTTP(s.httpHandler())
 	s.observe = s.newHTTP(s.observingHandler())
 	for _, job := range []func(){
@@ -128,9 +134,11 @@ func (s *Server) newGRPC(q *quota) (*grpc.Server, *grpchealth.Server) {
 			Timeout: s.opts.KeepAliveTimeout,
 		}),
 	)
-	codec.RegisterKVServer(server, &kvService{core: s.core, quota: q})
-	pb.RegisterWatchServer(server, &watchService{core: s.core})
+	kv, watch := &kvService{core: s.core, quota: q}, &watchService{core: s.core}
+	codec.RegisterKVServer(server, kv)
+	pb.RegisterWatchServer(server, watch)
 	pb.RegisterLeaseServer(server, s.leases)
+	s.inner = registerCoordination(server, s.opts, coordination{kv: kv, lease: s.leases, watch: watch})
 	pb.RegisterClusterServer(server, s.cluster)
 	pb.RegisterMaintenanceServer(server, newMaintenance(s.core))
 	registerUnserved(server)
@@ -214,6 +222,8 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.muxes = nil
 	s.mu.Unlock()
 	s.health.Shutdown()
+	// Its context has ended then, which is an error to it. Nothing else can be wrong.
+	_ = s.inner.Close()
 
 	var errs []error
 	for _, mux := range muxes {
@@ -232,6 +242,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		s.grpc.Stop()
 		<-finished
 	}
+	errs = append(errs, s.closeGateway())
 	s.background.Wait()
 	s.lessor.Close()
 	return errors.Join(errs...)

@@ -250,8 +250,7 @@ func TestUnservedMethodsSaySo(t *testing.T) {
 	c, ctx := n.client(), testContext(t)
 	conn := c.ActiveConnection()
 	for _, method := range []string{
-		"/etcdserverpb.Auth/AuthEnable", "/etcdserverpb.Auth/UserList", "/v3lockpb.Lock/Lock",
-		"/v3electionpb.Election/Campaign",
+		"/etcdserverpb.Auth/AuthEnable", "/etcdserverpb.Auth/UserList",
 		"/etcdserverpb.Maintenance/Downgrade",
 	} {
 		err := conn.Invoke(ctx, method, &pb.StatusRequest{}, &pb.StatusResponse{})

@@ -17,15 +17,8 @@ import (
 var unservedServices = []struct {
 	name    string
 	methods []string
-	streams []string
 }{
 	{name: pb.Auth_ServiceDesc.ServiceName, methods: methodNames(&pb.Auth_ServiceDesc)},
-	{
-		name:    "v3electionpb.Election",
-		methods: []string{"Campaign", "Proclaim", "Leader", "Resign"},
-		streams: []string{"Observe"},
-	},
-	{name: "v3lockpb.Lock", methods: []string{"Lock", "Unlock"}},
 }
 
 func methodNames(desc *grpc.ServiceDesc) []string {
@@ -43,13 +36,6 @@ func registerUnserved(registrar grpc.ServiceRegistrar) {
 		short := s.name[strings.LastIndexByte(s.name, '.')+1:]
 		for _, method := range s.methods {
 			desc.Methods = append(desc.Methods, unservedMethod(s.name, short, method))
-		}
-		for _, stream := range s.streams {
-			desc.Streams = append(desc.Streams, grpc.StreamDesc{
-				StreamName:    stream,
-				ServerStreams: true,
-				Handler:       func(any, grpc.ServerStream) error { return notServed(short + "." + stream) },
-			})
 		}
 		registrar.RegisterService(desc, struct{}{})
 	}

@@ -67,6 +67,7 @@ type config struct {
 	compactHashCheckTime           time.Duration
 	peerTLS                        transport.TLSInfo
 	preVote, unsafeNoFsync, pprof  bool
+	grpcGateway                    bool
 	metrics                        string
 	logger, logLevel, logFormat    string
 	logOutputs                     []string

@@ -41,7 +41,7 @@ func (c *config) memberOptions() []option {
 		{name: "grpc-keepalive-min-time", value: value(&c.keepAliveMinTime, 5*time.Second), help: "Shortest interval at which clients may ping."},
 		{name: "grpc-keepalive-interval", value: value(&c.keepAliveInterval, 2*time.Hour), help: "Idle time after which a client is pinged."},
 		{name: "grpc-keepalive-timeout", value: value(&c.keepAliveTimeout, 20*time.Second), help: "Time in which a pinged client must answer."},
-		{name: "enable-grpc-gateway", value: unused(true), state: missing, help: "Serve the JSON gateway, /v3/."},
+		{name: "enable-grpc-gateway", value: value(&c.grpcGateway, true), help: "Serve the JSON gateway, /v3/."},
 		{name: "raft-read-timeout", key: noKey, value: value(&c.raftReadTimeout, rafthttp.DefaultConnReadTimeout), help: "Time in which something must be read from a connection of members; at least the default."},
 		{name: "raft-write-timeout", key: noKey, value: value(&c.raftWriteTimeout, rafthttp.DefaultConnWriteTimeout), help: "Time in which something must be written to a connection of members; at least the default."},
 	}, c.listenOptions()...)
