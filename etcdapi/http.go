@@ -29,7 +29,7 @@ func (s *Server) httpHandler() http.Handler {
 		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
-	return withCORS(mux)
+	return s.controlAccess(mux)
 }
 
 // observingHandler serves what a listener for metrics has: /metrics and health.
@@ -39,20 +39,6 @@ func (s *Server) observingHandler() *http.ServeMux {
 		promhttp.HandlerFor(s.opts.Gatherer, promhttp.HandlerOpts{})))
 	newHealth(s.core).install(mux)
 	return mux
-}
-
-// withCORS lets web pages of any origin read, as etcd does by default.
-func withCORS(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Add("Access-Control-Allow-Methods", "POST, GET, OPTIONS, PUT, DELETE")
-		w.Header().Add("Access-Control-Allow-Origin", "*")
-		w.Header().Add("Access-Control-Allow-Headers", "accept, content-type, authorization")
-		if r.Method == http.MethodOptions {
-			w.WriteHeader(http.StatusOK)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 func (s *Server) serveVersion(w http.ResponseWriter, r *http.Request) {

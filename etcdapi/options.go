@@ -102,6 +102,9 @@ type Options struct {
 	Version string
 	// DisableGateway leaves out the JSON gateway.
 	DisableGateway bool
+	// CORS are the origins whose web pages may read answers, HostWhitelist the hosts
+	// for which HTTP requests without TLS may be. "*" is any. Default: any.
+	CORS, HostWhitelist []string
 	// Profiling serves /debug/pprof.
 	Profiling bool
 }

@@ -71,6 +71,7 @@ type config struct {
 	metrics                        string
 	logger, logLevel, logFormat    string
 	logOutputs                     []string
+	cors, hostWhitelist            []string
 	raftReadTimeout                time.Duration
 	raftWriteTimeout               time.Duration
 	discoveryFallback              string

@@ -56,8 +56,8 @@ func (c *config) listenOptions() []option {
 		{name: "listen-metrics-urls", value: urlList(&c.listenMetricsURLs, ""), help: "More URLs that serve /metrics and /health only."},
 		{name: "socket-reuse-port", key: "socket-options.reuse-port", value: unused(false), state: missing, help: "Listen with SO_REUSEPORT."},
 		{name: "socket-reuse-address", key: "socket-options.reuse-address", value: unused(false), state: missing, help: "Listen with SO_REUSEADDR."},
-		{name: "cors", value: unused("*"), state: missing, help: "Origins whose pages may send requests; empty or *: all."},
-		{name: "host-whitelist", value: unused("*"), state: missing, help: "Host names that HTTP requests without TLS may be sent to; empty or *: all."},
+		{name: "cors", value: originList(&c.cors, "*"), help: "Origins whose pages may send requests; empty or *: all."},
+		{name: "host-whitelist", value: nameList(&c.hostWhitelist, "*"), help: "Host names that HTTP requests without TLS may be sent to; empty or *: all."},
 	}
 }
 

@@ -100,7 +100,8 @@ func other(o option) string {
 	if c, ok := o.value.(choice); ok {
 		return c.valids[len(c.valids)-1]
 	}
-	if _, ok := o.value.(urls); ok {
+	switch o.value.(type) {
+	case urls, origins:
 		return "http://127.0.0.1:77"
 	}
 	switch v := getter.Get().(type) {

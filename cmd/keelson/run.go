@@ -241,6 +241,7 @@ func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Op
 		KeepAliveMinTime: c.keepAliveMinTime, KeepAliveInterval: c.keepAliveInterval, KeepAliveTimeout: c.keepAliveTimeout,
 		WatchProgressInterval: c.watchProgressInterval,
 		WarningApplyDuration:  c.warningApplyDuration, WarningUnaryRequestDuration: c.warningUnaryRequestDuration,
+		CORS: c.cors, HostWhitelist: c.hostWhitelist,
 		Metrics: c.metrics, DisableGateway: !c.grpcGateway, Profiling: c.pprof, Version: version,
 	}
 }

@@ -142,8 +142,45 @@ func (v list) String() string {
 }
 
 func (v list) Set(text string) error {
-	*v.to = strings.Split(text, ",")
+	*v.to = nil
+	for item := range strings.SplitSeq(text, ",") {
+		if !slices.Contains(*v.to, item) {
+			*v.to = append(*v.to, item)
+		}
+	}
 	return nil
 }
 
 func (v list) Get() any { return *v.to }
+
+// names is a list that is one text in the file, too. An empty one changes nothing.
+type names struct{ list }
+
+func nameList(to *[]string, def ...string) flag.Value { return names{textList(to, def...).(list)} }
+
+func (v names) Set(text string) error {
+	if text == "" {
+		return nil
+	}
+	return v.list.Set(text)
+}
+
+func (v names) Get() any { return v.String() }
+
+// origins is a list of URLs that web pages come from, or * for any.
+type origins struct{ names }
+
+func originList(to *[]string, def ...string) flag.Value {
+	return origins{nameList(to, def...).(names)}
+}
+
+func (v origins) Set(text string) error {
+	if text == "*" || text == "" {
+		return v.names.Set(text)
+	}
+	list, err := types.NewURLs(strings.Split(text, ","))
+	if err != nil {
+		return err
+	}
+	return v.names.Set(list.String())
+}
