@@ -8,6 +8,8 @@ import (
 	"net/http"
 
 	"go.etcd.io/etcd/client/pkg/v3/types"
+
+	"keelson.io/keelson/raftlog/peer"
 )
 
 // Paths of the listener for members, beside those that have a file of their own.
@@ -20,6 +22,7 @@ const (
 
 // PeerHandler answers the other members of the cluster, by etcd's endpoints: raft
 // takes what is below /raft, and this member what members ask each other besides.
+// Every answer says that a keelson gives it: an etcd can't take its snapshots.
 func (s *Server) PeerHandler(raft http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle(raftPath, raft)
@@ -33,7 +36,10 @@ func (s *Server) PeerHandler(raft http.Handler) http.Handler {
 	mux.Handle(leasesInternalPath, s.leasesHandler())
 	mux.Handle(downgradeEnabledPath, s.ofCluster(http.MethodGet, s.serveDowngradeEnabled))
 	mux.HandleFunc(versionPath, s.serveVersion)
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(peer.KeelsonHeader, s.opts.Version)
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // ofCluster serves one method, and says in the answer of which cluster it is.

@@ -7,10 +7,11 @@
 // On a request's path it lies between the raftlog.Logs of different members:
 //
 //	Log -> Transport.Send -> (stream or pipeline) -> rafthttp's handler -> Handler.Step -> Log
-//	Log -> Transport.SendSnapshot -> (post) -> SnapDir/INDEX.snap.db -> Handler.VerifySnapshot -> Handler.Step -> Log
+//	Log -> Transport.SendSnapshot -> (what is the receiver?) -> (post) -> SnapDir/INDEX.snap.db -> Handler.VerifySnapshot -> Handler.Step -> Log
 //
 // Messages may be lost, but are neither repeated nor changed. A snapshot's content is complete, durable and
-// verified before the log hears of it (design, invariant 3); one that is not is deleted and its sender told.
+// verified before the log hears of it (design, invariant 3); one that is not is deleted, its sender told, and made to
+// wait before it sends the next. None goes to a member that is not known to take it (Kind).
 //
 // It may import rafthttp and what that is made with, raft, raftlog and zap.
 package peer

@@ -33,6 +33,9 @@ type receiver struct {
 	// taken is the index of the newest that the log took. Its file is the log's, however many members send it again:
 	// the log may be about to restore it, and has no other copy.
 	taken uint64
+
+	// refused makes a member wait whose snapshots were refused.
+	refused refused
 }
 
 // report is what became of something that was sent to a member.
@@ -50,6 +53,7 @@ func newReceiver(opts *Options) *receiver {
 	return &receiver{
 		self: opts.MemberID, dir: opts.SnapDir, logger: opts.Logger,
 		reports: make(chan report, maxReports), quit: make(chan struct{}),
+		refused: refused{clock: opts.Clock},
 	}
 }
 
@@ -120,10 +124,13 @@ func (r *receiver) processSnapshot(ctx context.Context, m *raftpb.Message) error
 	if err == nil {
 		if err = r.Step(ctx, m); err == nil {
 			r.taken = max(r.taken, index)
+			r.refused.forget()
 			return nil
 		}
 	}
-	r.logger.Warn("refused a snapshot", zap.String("path", path), zap.Error(err))
+	pause := r.refused.note(m.GetFrom())
+	r.logger.Warn("refused a snapshot", zap.String("path", path), zap.Stringer("remote-peer-id", types.ID(m.GetFrom())),
+		zap.Duration("none-taken-from-it-for", pause), zap.Error(err))
 	if index == r.taken {
 		return err
 	}

@@ -48,12 +48,62 @@ func removeLeftovers(dir string) error {
 // SendSnapshot implements raftlog.Transport.
 func (t *Transport) SendSnapshot(m *raftpb.Message, s *raftlog.StateSnapshot) {
 	message := snap.NewMessage(m, newStalling(s.Body, t.opts.Clock, t.opts.StallTimeout), s.Size)
-	if t.state.Load() == running && t.rt.Get(types.ID(m.GetTo())) != nil {
-		t.rt.SendSnapshot(message)
+	if !t.ask(message) {
+		t.giveUp(message, errNotConnected)
+	}
+}
+
+// ask sends a snapshot after its receiver was asked whether it can take it, without waiting for that. It returns false
+// if the receiver is not connected.
+func (t *Transport) ask(message *snap.Message) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state.Load() != running || t.rt.Get(types.ID(message.GetTo())) == nil {
+		return false
+	}
+	t.sends.Go(func() { t.sendIfTaken(message) })
+	return true
+}
+
+func (t *Transport) sendIfTaken(message *snap.Message) {
+	to := message.GetTo()
+	if err := t.mayTakeSnapshot(to); err != nil {
+		t.sayUnfit(to, err)
+		message.CloseWithError(err)
+		t.pause(unfitPause)
+		t.receiver.ReportSnapshot(to, raft.SnapshotFailure)
 		return
 	}
-	message.CloseWithError(errNotConnected)
-	t.receiver.ReportSnapshot(m.GetTo(), raft.SnapshotFailure)
+	if !t.send(message) {
+		t.giveUp(message, errNotConnected)
+	}
+}
+
+// send sends a snapshot. It returns false if the receiver is not connected any more.
+func (t *Transport) send(message *snap.Message) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state.Load() != running || t.rt.Get(types.ID(message.GetTo())) == nil {
+		return false
+	}
+	t.rt.SendSnapshot(message)
+	return true
+}
+
+// giveUp closes a snapshot that is not sent, and reports it.
+func (t *Transport) giveUp(message *snap.Message, err error) {
+	message.CloseWithError(err)
+	t.receiver.ReportSnapshot(message.GetTo(), raft.SnapshotFailure)
+}
+
+// pause waits, until Stop at most.
+func (t *Transport) pause(d time.Duration) {
+	timer := t.opts.Clock.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+	case <-t.ctx.Done():
+	}
 }
 
 var errNotConnected = errors.New("peer: the receiver of a snapshot is not connected")

@@ -101,12 +101,20 @@ type Transport struct {
 	receiver *receiver
 	errors   chan error
 
+	// asking carries questions to members, until ctx ends; sends are the snapshots before which that is done.
+	asking http.RoundTripper
+	ctx    context.Context
+	cancel context.CancelFunc
+	sends  sync.WaitGroup
+
 	// state changes under mu and is read without: who sends must not wait for a member to be disconnected.
 	state atomic.Int32
 
 	mu      sync.Mutex          // held by Start, Stop and changes of members
 	peers   map[uint64][]string // of members, their URLs
 	remotes map[uint64][]string // of those that are only to be caught up from
+	// unfitTold is when it was logged that a member can't take snapshots.
+	unfitTold map[uint64]time.Time
 }
 
 // States of a transport.
@@ -133,7 +141,14 @@ func New(opts Options) (*Transport, error) {
 		receiver: newReceiver(&opts),
 		peers:    make(map[uint64][]string),
 		remotes:  make(map[uint64][]string),
+
+		unfitTold: make(map[uint64]time.Time),
 	}
+	var err error
+	if t.asking, err = t.RoundTripper(); err != nil {
+		return nil, err
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.rt = &rafthttp.Transport{
 		Logger:      opts.Logger,
 		TLSInfo:     opts.TLS,
@@ -172,7 +187,13 @@ func (t *Transport) Start(h Handler) error {
 }
 
 // Handler serves /raft and what is below it. It may be called after Start.
-func (t *Transport) Handler() http.Handler { return t.rt.Handler() }
+func (t *Transport) Handler() http.Handler {
+	h := t.rt.Handler()
+	mux := http.NewServeMux()
+	mux.Handle("/", h)
+	mux.Handle(rafthttp.RaftSnapshotPrefix, t.receiver.admit(h))
+	return mux
+}
 
 // Errors tells of what this member must not go on after: that it was removed from the cluster.
 func (t *Transport) Errors() <-chan error { return t.errors }
@@ -247,6 +268,7 @@ func (t *Transport) RemovePeer(id uint64) {
 		return
 	}
 	delete(t.peers, id)
+	delete(t.unfitTold, id)
 	if t.state.Load() == running {
 		t.rt.RemovePeer(types.ID(id))
 	}
@@ -281,10 +303,16 @@ func (t *Transport) RoundTripper() (http.RoundTripper, error) {
 
 // Stop disconnects all members. What is sent afterwards is dropped.
 func (t *Transport) Stop() {
+	t.disconnect()
+	t.receiver.stop()
+	t.sends.Wait()
+}
+
+func (t *Transport) disconnect() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.cancel()
 	if t.state.Swap(stopped) == running {
 		t.rt.Stop()
 	}
-	t.receiver.stop()
 }

@@ -13,13 +13,18 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
 
 	"keelson.io/keelson/raftlog"
 )
@@ -38,11 +43,24 @@ type member struct {
 	messages  chan *raftpb.Message
 	snapshots chan raft.SnapshotStatus
 	onReport  func()
+	clock     *hastyClock
+	logs      *observer.ObservedLogs // errors
 
 	mu      sync.Mutex
 	removed map[uint64]bool
 	verify  func(path string) error
+	serve   http.HandlerFunc // in the place of /version
 }
+
+// hastyClock is the machine's, but for timers, which end a hundred times as soon, and for what was added to Now.
+type hastyClock struct {
+	raftlog.Clock
+	added atomic.Int64
+}
+
+func (c *hastyClock) Now() time.Time { return c.Clock.Now().Add(time.Duration(c.added.Load())) }
+
+func (c *hastyClock) NewTimer(d time.Duration) raftlog.Timer { return c.Clock.NewTimer(d / 100) }
 
 func (m *member) Step(_ context.Context, msg *raftpb.Message) error {
 	m.messages <- msg
@@ -76,10 +94,16 @@ func newMember(t *testing.T, id, cluster uint64) *member {
 	t.Helper()
 	m := &member{
 		t: t, id: id, messages: make(chan *raftpb.Message, 1000), snapshots: make(chan raft.SnapshotStatus, 10),
-		removed: make(map[uint64]bool),
+		removed: make(map[uint64]bool), clock: &hastyClock{Clock: raftlog.SystemClock()},
+		serve: asKeelson,
 	}
+	var logs zapcore.Core
+	logs, m.logs = observer.New(zapcore.ErrorLevel)
 	var err error
-	m.transport, err = New(Options{MemberID: id, ClusterID: cluster, SnapDir: t.TempDir()})
+	m.transport, err = New(Options{
+		MemberID: id, ClusterID: cluster, SnapDir: t.TempDir(), Clock: m.clock, Logger: zap.New(logs),
+		ElectionTimeout: 500 * time.Millisecond,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +115,16 @@ func (m *member) start() {
 	if err := m.transport.Start(m); err != nil {
 		m.t.Fatal(err)
 	}
-	server := httptest.NewServer(m.transport.Handler())
+	mux := http.NewServeMux()
+	mux.Handle("/raft", m.transport.Handler())
+	mux.Handle("/raft/", m.transport.Handler())
+	mux.HandleFunc("/version", func(w http.ResponseWriter, r *http.Request) {
+		m.mu.Lock()
+		serve := m.serve
+		m.mu.Unlock()
+		serve(w, r)
+	})
+	server := httptest.NewServer(mux)
 	m.url = server.URL
 	m.t.Cleanup(func() {
 		m.transport.Stop()
@@ -99,6 +132,15 @@ func (m *member) start() {
 		server.Close()
 	})
 }
+
+// asKeelson answers what a keelson's listener for members does.
+func asKeelson(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set(KeelsonHeader, "test")
+	w.WriteHeader(http.StatusOK)
+}
+
+// asEtcd is asKeelson for an etcd.
+func asEtcd(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
 
 // pair is two members that are connected.
 func pair(t *testing.T) (*member, *member) {
@@ -185,6 +227,13 @@ func TestSnapshotIsReceivedAndVerified(t *testing.T) {
 		return err
 	}
 	b.mu.Unlock()
+	if got := send(); got != raft.SnapshotFailure {
+		t.Errorf("one that comes at once after a refused one is reported as %v", got)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("one that comes at once after a refused one is received: %v", err)
+	}
+	b.clock.added.Add(int64(firstRefusalPause))
 	if got := send(); got != raft.SnapshotFinish {
 		t.Errorf("a good snapshot is reported as %v", got)
 	}
@@ -199,6 +248,75 @@ func TestSnapshotIsReceivedAndVerified(t *testing.T) {
 	}
 	if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, content) {
 		t.Errorf("the content that the log took is gone: %v", err)
+	}
+}
+
+// TestSnapshotGoesToKeelsonsOnly: an etcd would put it in the place of its own file, and never start again.
+func TestSnapshotGoesToKeelsonsOnly(t *testing.T) {
+	a, b := pair(t)
+	b.verify = func(string) error { t.Error("it arrives"); return nil }
+	for name, serve := range map[string]http.HandlerFunc{
+		"an etcd":                  asEtcd,
+		"one that fails":           func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusInternalServerError) },
+		"one that does not answer": func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+	} {
+		b.mu.Lock()
+		b.serve = serve
+		b.mu.Unlock()
+		a.clock.added.Add(int64(unfitLogInterval))
+		for range 2 {
+			body := &closing{closed: make(chan struct{})}
+			sent := time.Now()
+			a.transport.SendSnapshot(snapshotMessage(a, b, 77), &raftlog.StateSnapshot{Size: 1 << 20, Body: body})
+			if took := time.Since(sent); took > time.Second {
+				t.Errorf("%s: sending holds its caller up for %v", name, took)
+			}
+			if got := receive(t, "report of the snapshot", a.snapshots); got != raft.SnapshotFailure {
+				t.Errorf("%s: reported as %v", name, got)
+			}
+			receive(t, "end of the body", body.closed)
+		}
+		if told := a.logs.TakeAll(); len(told) != 1 || !strings.Contains(told[0].Message, "cannot send a snapshot") {
+			t.Errorf("%s: in a minute it is logged %v", name, told)
+		}
+	}
+}
+
+func TestStopEndsTheQuestion(t *testing.T) {
+	a, b := pair(t)
+	asked := make(chan struct{})
+	b.mu.Lock()
+	b.serve = func(_ http.ResponseWriter, r *http.Request) { close(asked); <-r.Context().Done() }
+	b.mu.Unlock()
+	a.transport.opts.ElectionTimeout = time.Hour
+	body := &closing{closed: make(chan struct{})}
+	a.transport.SendSnapshot(snapshotMessage(a, b, 77), &raftlog.StateSnapshot{Size: 1, Body: body})
+	receive(t, "question", asked)
+	a.transport.disconnect()
+	receive(t, "end of the body", body.closed)
+}
+
+func TestRefusedWaitLonger(t *testing.T) {
+	clock := &hastyClock{Clock: raftlog.SystemClock()}
+	f := refused{clock: clock}
+	var all []time.Duration
+	for range 8 {
+		all = append(all, f.note(7))
+	}
+	if !slices.IsSorted(all) || all[0] != firstRefusalPause || all[7] != maxRefusalPause {
+		t.Errorf("the pauses are %v", all)
+	}
+	if !f.waits(7) || f.waits(8) {
+		t.Error("another than the refused one waits")
+	}
+	clock.added.Add(int64(maxRefusalPause))
+	if f.waits(7) {
+		t.Error("it waits for longer than that")
+	}
+	f.note(7)
+	f.forget()
+	if f.waits(7) {
+		t.Error("it waits after one was taken")
 	}
 }
 
