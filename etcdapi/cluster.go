@@ -61,10 +61,11 @@ func (s *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) 
 	if r.IsLearner {
 		member, kind = membership.NewMemberAsLearner("", urls, "", &now), raftpb.ConfChangeAddLearnerNode
 	}
-	if err := s.mayAdd(member); err != nil {
-		return nil, s.refuse("member add", member.ID, err)
+	change := reconfiguration{
+		kind: kind, id: uint64(member.ID), payload: member,
+		name: "member add", may: func() error { return s.mayAdd(member) },
 	}
-	if err := s.configure(ctx, kind, uint64(member.ID), member); err != nil {
+	if err := s.configure(ctx, change); err != nil {
 		return nil, grpcError(err)
 	}
 	return &pb.MemberAddResponse{
@@ -76,10 +77,11 @@ func (s *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) 
 
 // MemberRemove removes a member, which stops when it hears of it.
 func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
-	if err := s.mayRemove(types.ID(r.ID)); err != nil {
-		return nil, s.refuse("member remove", types.ID(r.ID), err)
+	change := reconfiguration{
+		kind: raftpb.ConfChangeRemoveNode, id: r.ID,
+		name: "member remove", may: func() error { return s.mayRemove(types.ID(r.ID)) },
 	}
-	if err := s.configure(ctx, raftpb.ConfChangeRemoveNode, r.ID, nil); err != nil {
+	if err := s.configure(ctx, change); err != nil {
 		return nil, grpcError(err)
 	}
 	return &pb.MemberRemoveResponse{Header: s.pbHeader(0), Members: s.list()}, nil
@@ -92,7 +94,11 @@ func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateReq
 		return nil, rpctypes.ErrGRPCMemberBadURLs
 	}
 	member := &membership.Member{ID: types.ID(r.ID), RaftAttributes: membership.RaftAttributes{PeerURLs: r.PeerURLs}}
-	if err := s.configure(ctx, raftpb.ConfChangeUpdateNode, r.ID, member); err != nil {
+	change := reconfiguration{
+		kind: raftpb.ConfChangeUpdateNode, id: r.ID, payload: member,
+		name: "member update", may: func() error { return nil },
+	}
+	if err := s.configure(ctx, change); err != nil {
 		return nil, grpcError(err)
 	}
 	return &pb.MemberUpdateResponse{Header: s.pbHeader(0), Members: s.list()}, nil
@@ -122,16 +128,13 @@ func (s *clusterService) promote(ctx context.Context, id uint64) ([]*pb.Member, 
 // promoteHere promotes a learner as the leader. Errors: errNotLeader and those of
 // a refusal.
 func (s *clusterService) promoteHere(ctx context.Context, id uint64) error {
-	err := s.mayPromote(id)
+	err := s.configure(ctx, reconfiguration{
+		kind: raftpb.ConfChangeAddNode, id: id,
+		payload: &membership.ConfigChangeContext{Member: membership.Member{ID: types.ID(id)}, IsPromote: true},
+		name:    "member promote", may: func() error { return s.mayPromote(id) },
+	})
 	if errors.Is(err, errNotLeader) {
 		return err
-	}
-	if err != nil {
-		s.opts.Logger.Warn("rejecting member promote request",
-			zap.Stringer("requested-member-id", types.ID(id)), zap.Error(err))
-	} else {
-		payload := &membership.ConfigChangeContext{Member: membership.Member{ID: types.ID(id)}, IsPromote: true}
-		err = s.configure(ctx, raftpb.ConfChangeAddNode, id, payload)
 	}
 	if err != nil {
 		s.metrics.LearnerPromoteFailures.WithLabelValues(status.Convert(grpcError(err)).Message()).Inc()
@@ -145,36 +148,57 @@ func (s *clusterService) promoteHere(ctx context.Context, id uint64) error {
 // while another one was not applied yet.
 const confChangeRetryInterval = 20 * time.Millisecond
 
-// configure brings a change of one member into the log, with payload as JSON, and
-// returns when it is applied.
-func (s *clusterService) configure(ctx context.Context, kind raftpb.ConfChangeType, id uint64, payload any) error {
-	change := &raftpb.ConfChange{Type: kind.Enum(), NodeId: &id, Id: new(s.ids.Next())}
-	if payload != nil {
+// reconfiguration is a change of one member.
+type reconfiguration struct {
+	kind    raftpb.ConfChangeType
+	id      uint64
+	payload any    // goes into the log as JSON, if not nil
+	name    string // of the request
+	// may says why the change can't be made as things are: nil if it can.
+	may func() error
+}
+
+// configure brings a change of membership into the log and returns when it is
+// applied. The members may be others each time it is tried, so each time it is
+// asked whether they allow it.
+func (s *clusterService) configure(ctx context.Context, r reconfiguration) error {
+	change := &raftpb.ConfChange{Type: r.kind.Enum(), NodeId: &r.id, Id: new(s.ids.Next())}
+	if r.payload != nil {
 		var err error
-		if change.Context, err = json.Marshal(payload); err != nil {
-			return fmt.Errorf("etcdapi: member %x: %w", id, err)
+		if change.Context, err = json.Marshal(r.payload); err != nil {
+			return fmt.Errorf("etcdapi: member %x: %w", r.id, err)
 		}
 	}
 	bounded, cancel := s.bounded(ctx)
 	defer cancel()
-	start := s.opts.Clock.Now()
-	err := s.log.ProposeConfChange(bounded, change)
-	for errors.Is(err, raftlog.ErrConfChangePending) && s.pause(bounded, confChangeRetryInterval) == nil {
+	for start := s.opts.Clock.Now(); ; {
+		if err := r.may(); err != nil {
+			return s.refuse(r, err)
+		}
+		err := s.log.ProposeConfChange(bounded, change)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, raftlog.ErrConfChangePending) {
+			return s.proposalError(err, start)
+		}
 		// Nothing was proposed; the one before is applied in a moment.
-		err = s.log.ProposeConfChange(bounded, change)
-	}
-	if err != nil {
-		return s.proposalError(err, start)
+		if err := s.pause(bounded, confChangeRetryInterval); err != nil {
+			return err
+		}
 	}
 	s.opts.Logger.Info("applied a configuration change through raft",
 		zap.Stringer("local-member-id", types.ID(s.memberID)),
-		zap.Stringer("raft-conf-change", kind), zap.Stringer("raft-conf-change-node-id", types.ID(id)))
+		zap.Stringer("raft-conf-change", r.kind), zap.Stringer("raft-conf-change-node-id", types.ID(r.id)))
 	return nil
 }
 
-// refuse tells operators, too, why a change was not proposed.
-func (s *clusterService) refuse(request string, id types.ID, err error) error {
-	s.opts.Logger.Warn("rejecting "+request+" request",
-		zap.Stringer("local-member-id", types.ID(s.memberID)), zap.Stringer("requested-member-id", id), zap.Error(err))
-	return grpcError(err)
+// refuse tells operators, too, why a change was not proposed, unless that is for
+// another member to decide.
+func (s *clusterService) refuse(r reconfiguration, err error) error {
+	if !errors.Is(err, errNotLeader) {
+		s.opts.Logger.Warn("rejecting "+r.name+" request", zap.Stringer("local-member-id", types.ID(s.memberID)),
+			zap.Stringer("requested-member-id", types.ID(r.id)), zap.Error(err))
+	}
+	return err
 }

@@ -41,9 +41,8 @@ func (s *clusterService) mayAdd(member *membership.Member) error {
 // mayRemove says why a member can't be removed now: nil if it can.
 func (s *clusterService) mayRemove(id types.ID) error {
 	cluster := clusterOf(s.store, s.opts)
-	if voters := cluster.VotingMembers(); len(voters) == 1 && voters[0].ID == id {
-		// Raft can't be without a voter. etcd refuses it only when strict, and ends
-		// at every start after it otherwise.
+	if isLastVoter(cluster, id) {
+		// It would be refused when it is applied.
 		return rpctypes.ErrGRPCMemberNotEnoughStarted
 	}
 	if s.opts.StrictReconfig == AllowUnsafe {

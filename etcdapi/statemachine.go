@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
@@ -183,7 +185,9 @@ func (m *StateMachine) ApplyEmpty(index, term uint64) {
 	}
 }
 
-// CheckConfChange implements raftlog.StateMachine by etcd's own rules.
+// CheckConfChange implements raftlog.StateMachine by etcd's own rules, and one
+// more: the last voter stays. Raft can't be without one, and etcd ends when it
+// applies such an entry, at every start.
 func (m *StateMachine) CheckConfChange(change raftlog.ConfChange) error {
 	if len(change.Changes) != 1 {
 		return fmt.Errorf("etcdapi: entry %d changes %d members at once", change.Index, len(change.Changes))
@@ -193,7 +197,20 @@ func (m *StateMachine) CheckConfChange(change raftlog.ConfChange) error {
 	}
 	single := change.Changes[0]
 	cc := &raftpb.ConfChange{Type: single.Type, NodeId: single.NodeId, Context: change.Context}
-	return clusterOf(m.store, &m.opts).ValidateConfigurationChange(cc, membership.ApplyBoth)
+	cluster := clusterOf(m.store, &m.opts)
+	if err := cluster.ValidateConfigurationChange(cc, membership.ApplyBoth); err != nil {
+		return err
+	}
+	if single.GetType() == raftpb.ConfChangeRemoveNode && isLastVoter(cluster, types.ID(single.GetNodeId())) {
+		return rpctypes.ErrGRPCMemberNotEnoughStarted
+	}
+	return nil
+}
+
+// isLastVoter says whether nobody but a member has a vote.
+func isLastVoter(cluster *membership.RaftCluster, id types.ID) bool {
+	voters := cluster.VotingMembers()
+	return len(voters) == 1 && voters[0].ID == id
 }
 
 // checkMemberContext refuses a change whose payload is not the member that it is

@@ -12,6 +12,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/membershippb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v2store"
@@ -112,6 +113,38 @@ func TestMembershipChanges(t *testing.T) {
 	applied, state := m.Applied()
 	if applied != index || !proto.Equal(state, conf) {
 		t.Fatalf("applied %d with %v", applied, state)
+	}
+}
+
+// Two removals that were asked for at once are both in the log; the second one
+// would leave nobody with a vote.
+func TestRemovalOfTheLastVoterIsRefused(t *testing.T) {
+	m := newMachine(t, t.TempDir())
+	learner := member(3, "http://c:2380")
+	learner.IsLearner = true
+	for i, step := range []struct {
+		kind raftpb.ConfChangeType
+		c    membership.ConfigChangeContext
+		want error
+	}{
+		{raftpb.ConfChangeAddNode, member(1, "http://a:2380"), nil},
+		{raftpb.ConfChangeAddNode, member(2, "http://b:2380"), nil},
+		{raftpb.ConfChangeAddLearnerNode, learner, nil},
+		{raftpb.ConfChangeRemoveNode, member(1, ""), nil},
+		{raftpb.ConfChangeRemoveNode, member(2, ""), rpctypes.ErrGRPCMemberNotEnoughStarted},
+		{raftpb.ConfChangeRemoveNode, learner, nil},
+		{raftpb.ConfChangeRemoveNode, member(2, ""), rpctypes.ErrGRPCMemberNotEnoughStarted},
+	} {
+		change := memberChange(t, uint64(i+1), step.kind, step.c)
+		err := m.CheckConfChange(change)
+		if !errors.Is(err, step.want) {
+			t.Errorf("change %d: %v, want %v", i, err, step.want)
+		}
+		if err != nil {
+			m.ApplyEmpty(change.Index, 1)
+		} else if err := m.ApplyConfChange(change, &raftpb.ConfState{Voters: []uint64{2}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
