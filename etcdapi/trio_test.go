@@ -247,7 +247,9 @@ func (c *trio) startMember(m *third, identity Identity) {
 	must(err)
 	m.hashes = &switched{own: m.corruption.hashes}
 	m.corruption.hashes = m.hashes
-	m.peer.Config.Handler = m.PeerHandler(http.NotFoundHandler())
+	mux := http.NewServeMux() // tests put handlers of their own before it
+	mux.Handle("/", m.PeerHandler(http.NotFoundHandler()))
+	m.peer.Config.Handler = mux
 	m.peer.Start()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)
