@@ -14,6 +14,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.uber.org/zap"
+
+	"keelson.io/keelson/etcdapi/compactor"
 )
 
 // Options of a Server. The zero value of a field stands for its default, which
@@ -52,6 +54,9 @@ type Options struct {
 	// SnapshotStallTimeout is how long such a client may take nothing before its
 	// stream is ended. Default: 1 minute; etcd has no limit.
 	SnapshotStallTimeout time.Duration
+	// AutoCompaction says what of the history the server keeps by itself. Default:
+	// everything.
+	AutoCompaction compactor.Retention
 	// CompactHashCheckInterval is the time between two comparisons of the members'
 	// hashes of compactions. Negative: none. Default: 1 minute.
 	CompactHashCheckInterval time.Duration

@@ -111,7 +111,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	s.http = s.newHTTP(s.httpHandler())
 	s.observe = s.newHTTP(s.observingHandler())
 	for _, job := range []func(){
-		s.watchElections, s.publish, s.keepLeases, s.lead, s.gate.watchLeader, s.corruption.watchCompactions, s.corruption.watchEverything,
+		s.watchElections, s.publish, s.keepLeases, s.lead, s.autoCompact, s.gate.watchLeader, s.corruption.watchCompactions, s.corruption.watchEverything,
 		q.heal,
 	} {
 		s.background.Go(job)

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"keelson.io/keelson/etcdapi"
+	"keelson.io/keelson/etcdapi/compactor"
 )
 
 // States of a cluster when a member without data starts.
@@ -56,6 +57,9 @@ type config struct {
 	keepAliveTimeout               time.Duration
 	watchProgressInterval          time.Duration
 	compactionBatchLimit           int
+	autoCompactionMode             string
+	autoCompactionRetention        string
+	autoCompaction                 compactor.Retention // the two above
 	quotaBackendBytes              int64
 	quotaAsEtcd                    bool
 	warningApplyDuration           time.Duration
@@ -113,7 +117,9 @@ func (c *config) complete() error {
 	if c.given["max-snapshots"] {
 		c.warn("--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.")
 	}
-	return errors.Join(c.checkBootstrap(), c.checkTimes(), c.checkLimits(), c.checkLogging(), c.checkPeerTLS(), c.checkURLs())
+	var compaction error
+	c.autoCompaction, compaction = compactor.ParseRetention(c.autoCompactionMode, c.autoCompactionRetention)
+	return errors.Join(compaction, c.checkBootstrap(), c.checkTimes(), c.checkLimits(), c.checkLogging(), c.checkPeerTLS(), c.checkURLs())
 }
 
 // faultIf is an error if something is wrong.

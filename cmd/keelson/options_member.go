@@ -9,6 +9,8 @@ import (
 
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+
+	"keelson.io/keelson/etcdapi/compactor"
 )
 
 // Defaults of etcd that are needed in more than one place.
@@ -73,8 +75,8 @@ func (c *config) clusterOptions() []option {
 		{name: "strict-reconfig-check", value: value(&c.strictCheck, true), help: "Refuse changes of membership after which a quorum might be missing."},
 		{name: "pre-vote", value: value(&c.preVote, true), help: "Ask for votes before an election is forced."},
 		{name: "max-learners", value: value(&c.maxLearners, membership.DefaultMaxLearners), help: "Learners at a time. Must be the same on all members."},
-		{name: "auto-compaction-mode", value: unused("periodic"), state: missing, help: "'periodic' or 'revision'."},
-		{name: "auto-compaction-retention", value: unused("0"), state: missing, help: "What is kept: a time, in hours without a unit, or revisions; 0: all."},
+		{name: "auto-compaction-mode", value: value(&c.autoCompactionMode, compactor.Periodic), help: "'periodic' or 'revision'."},
+		{name: "auto-compaction-retention", value: value(&c.autoCompactionRetention, "0"), help: "What is kept: a time, in hours without a unit, or revisions; 0: all."},
 		{name: "v2-deprecation", value: unused(""), state: ignored, help: "Phase of the v2 store's removal."},
 	}, c.discoveryOptions()...)
 }

@@ -237,6 +237,7 @@ func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Op
 		CompactHashCheckInterval: c.compactHashCheckTime, CorruptCheckTime: c.corruptCheckTime,
 		MaxRequestBytes: int(c.maxRequestBytes), MaxTxnOps: int(c.maxTxnOps),
 		MaxConcurrentStreams: c.maxConcurrentStreams,
+		AutoCompaction:       c.autoCompaction,
 		QuotaBackendBytes:    c.quotaBackendBytes, QuotaAsEtcd: c.quotaAsEtcd,
 		KeepAliveMinTime: c.keepAliveMinTime, KeepAliveInterval: c.keepAliveInterval, KeepAliveTimeout: c.keepAliveTimeout,
 		WatchProgressInterval: c.watchProgressInterval,
