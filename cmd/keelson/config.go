@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/logutil"
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
@@ -75,6 +74,8 @@ type config struct {
 	metrics                        string
 	logger, logLevel, logFormat    string
 	logOutputs                     []string
+	rotateLogs                     bool
+	logRotation                    string // JSON
 	cors, hostWhitelist            []string
 	raftReadTimeout                time.Duration
 	raftWriteTimeout               time.Duration
@@ -165,17 +166,6 @@ func (c *config) checkLimits() error {
 		faultIf(c.maxConcurrentStreams == 0, "--max-concurrent-streams must be above 0"),
 		faultIf(c.compactionBatchLimit < 0, "--compaction-batch-limit=%d is negative", c.compactionBatchLimit),
 		faultIf(c.metrics != "basic" && c.metrics != "extensive", "--metrics=%s: neither basic nor extensive", c.metrics),
-	)
-}
-
-func (c *config) checkLogging() error {
-	_, levelErr := zapcore.ParseLevel(c.logLevel)
-	_, formatErr := logutil.ConvertToZapFormat(c.logFormat)
-	return errors.Join(
-		faultIf(c.logger == "capnslog", "--logger=capnslog is removed in v3.5"),
-		faultIf(c.logger != "zap" && c.logger != "capnslog", "unknown logger option %q", c.logger),
-		faultIf(levelErr != nil, "--log-level=%s: %w", c.logLevel, levelErr),
-		formatErr,
 	)
 }
 

@@ -5,7 +5,10 @@ package main
 
 import "time"
 
-const defaultUnaryWarning = 300 * time.Millisecond
+const (
+	defaultUnaryWarning = 300 * time.Millisecond
+	defaultLogRotation  = `{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}`
+)
 
 func (c *config) monitoringOptions() []option {
 	return []option{
@@ -17,11 +20,11 @@ func (c *config) monitoringOptions() []option {
 func (c *config) loggingOptions() []option {
 	return []option{
 		{name: "logger", value: value(&c.logger, "zap"), help: "Only zap."},
-		{name: "log-outputs", value: textList(&c.logOutputs, "default"), help: "default and stderr, stdout, or a file."},
+		{name: "log-outputs", value: textList(&c.logOutputs, defaultOutput), help: "Any of stderr, stdout and files, separated by commas; or default, which is stderr, or systemd/journal."},
 		{name: "log-level", value: value(&c.logLevel, "info"), help: "debug, info, warn, error, panic or fatal."},
 		{name: "log-format", value: value(&c.logFormat, "json"), help: "json or console."},
-		{name: "enable-log-rotation", value: unused(false), state: missing, help: "Rotate the file of --log-outputs."},
-		{name: "log-rotation-config-json", value: unused(`{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}`), state: missing, help: "When to rotate: maxsize in MB, maxage in days, maxbackups in files (0: no limit)."},
+		{name: "enable-log-rotation", value: value(&c.rotateLogs, false), help: "Rotate the file of --log-outputs."},
+		{name: "log-rotation-config-json", value: value(&c.logRotation, defaultLogRotation), help: "When to rotate: maxsize in MB, maxage in days, maxbackups in files (0: no limit)."},
 		{name: "warning-unary-request-duration", value: value(&c.warningUnaryRequestDuration, defaultUnaryWarning), help: "Time from which a request is logged as slow."},
 	}
 }
