@@ -94,24 +94,35 @@ type writer struct {
 	result *File
 }
 
-// create opens a new bbolt file and takes its name away.
+// create opens a new bbolt file that has no name.
 func create(o Options) (*writer, error) {
 	f, err := os.CreateTemp(o.Dir, "backend-*.tmp")
 	if err != nil {
 		return nil, fmt.Errorf("backend: %w", err)
 	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(fmt.Errorf("backend: %w", err), f.Close())
+	}
 	db, err := bbolt.Open(f.Name(), 0o600, &bbolt.Options{
-		NoSync: true, NoGrowSync: true, // a crash leaves no file anyway
+		OpenFile: func(string, int, os.FileMode) (*os.File, error) { return duplicate(f) },
+		NoSync:   true, NoGrowSync: true, // there is nothing to be found after a crash
 		NoFreelistSync: true, // as etcd's
 		NoStatistics:   true,
 	})
-	if removeErr := os.Remove(f.Name()); err == nil && removeErr != nil {
-		err = errors.Join(removeErr, db.Close())
-	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("backend: %w", err), f.Close())
 	}
 	return &writer{opts: o, db: db, f: f, result: &File{f: f}}, nil
+}
+
+// duplicate opens an open file again.
+func duplicate(f *os.File) (*os.File, error) {
+	fd, err := syscall.Dup(int(f.Fd()))
+	if err != nil {
+		return nil, os.NewSyscallError("dup", err)
+	}
+	syscall.CloseOnExec(fd)
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 // fill writes everything.

@@ -183,3 +183,33 @@ func TestCopyBesideCheckpoints(t *testing.T) {
 	}
 	verify(t, db, neverDeleted)
 }
+
+// TestCopyRows reads a copy row by row while the database goes on.
+func TestCopyRows(t *testing.T) {
+	db := open(t, testOptions(t))
+	must(t, db.Write(batchOf(1, 500)))
+	cp, err := db.Copy(t.Context())
+	must(t, err)
+	for want := int64(1); ; want++ {
+		if want == 100 {
+			must(t, db.Write(batchOf(501, 500)))
+			must(t, db.Delete(t.Context(), []int64{1, 50, 200, 400}))
+			must(t, db.Flush(t.Context()))
+		}
+		r, err := cp.Next()
+		if errors.Is(err, io.EOF) {
+			if want != 501 {
+				t.Errorf("rows end before %d", want)
+			}
+			break
+		}
+		must(t, err)
+		if !sameRow(r, rowAt(want)) {
+			t.Fatalf("row %d is %v", want, r)
+		}
+	}
+	must(t, cp.Close())
+	if _, err := cp.Next(); !errors.Is(err, ErrClosed) {
+		t.Errorf("error %v", err)
+	}
+}
