@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
+	"math"
 	"net"
 	"net/http"
 	"sync"
@@ -19,6 +20,7 @@ import (
 	"go.etcd.io/etcd/pkg/v3/idutil"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	grpchealth "google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -108,7 +110,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	if err := s.openGateway(); err != nil {
 		return nil, err
 	}
-	s.http = s.newHTTP(s.httpHandler())
+	s.http = s.newHTTP(s.grpcOr(s.httpHandler()))
 	s.observe = s.newHTTP(s.observingHandler())
 	for _, job := range []func(){
 		s.watchElections, s.publish, s.keepLeases, s.lead, s.autoCompact, s.gate.watchLeader, s.corruption.watchCompactions, s.corruption.watchEverything,
@@ -121,6 +123,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 
 func (s *Server) newGRPC(q *quota) (*grpc.Server, *grpchealth.Server) {
 	server := grpc.NewServer(
+		grpc.Creds(shaken{insecure.NewCredentials()}),
 		grpc.ForceServerCodecV2(countingCodec{metrics: s.metrics}),
 		grpc.UnaryInterceptor(s.gate.interceptUnary),
 		grpc.StreamInterceptor(s.gate.interceptStream),
@@ -152,6 +155,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: int(min(s.opts.MaxConcurrentStreams, math.MaxInt32))},
 		ErrorLog:          stdlog.New(io.Discard, "", 0), // faults of clients, which they are told
 	}
 }
@@ -166,9 +170,21 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Serve answers gRPC and HTTP clients on l, from when the server is ready until
 // Stop, and then returns nil. It may be called for several listeners.
 func (s *Server) Serve(l net.Listener) error {
-	mux := portmux.New(l, s.opts.Clock, s.opts.FirstBytesTimeout)
+	return s.serve(portmux.New(l, s.opts.Clock, s.opts.FirstBytesTimeout), func(traffic ...zap.Field) {
+		s.opts.Logger.Info("serving client traffic insecurely; this is strongly discouraged!", traffic...)
+	})
+}
+
+// ServeTLS is Serve for clients that begin with a handshake.
+func (s *Server) ServeTLS(l net.Listener, handshake portmux.Handshake) error {
+	return s.serve(portmux.NewSecure(l, s.opts.Clock, s.opts.FirstBytesTimeout, handshake), func(traffic ...zap.Field) {
+		s.opts.Logger.Info("serving client traffic securely", traffic...)
+	})
+}
+
+func (s *Server) serve(mux *portmux.Mux, announce func(traffic ...zap.Field)) error {
 	if !s.keep(mux) {
-		return l.Close()
+		return mux.Close()
 	}
 	select {
 	case <-s.ready:
@@ -181,8 +197,7 @@ func (s *Server) Serve(l net.Listener) error {
 	var grpcErr, httpErr error
 	serving.Go(func() { grpcErr = s.grpc.Serve(mux.GRPC()) })
 	serving.Go(func() { httpErr = s.http.Serve(mux.HTTP()) })
-	s.opts.Logger.Info("serving client traffic insecurely; this is strongly discouraged!",
-		zap.String("traffic", "grpc+http"), zap.String("address", l.Addr().String()))
+	announce(zap.String("traffic", "grpc+http"), zap.String("address", mux.GRPC().Addr().String()))
 	err := mux.Serve()
 	serving.Wait()
 	return s.serveError(errors.Join(err, grpcErr, httpErr))
@@ -191,6 +206,11 @@ func (s *Server) Serve(l net.Listener) error {
 // ServeMetrics answers /metrics and health on l until Stop.
 func (s *Server) ServeMetrics(l net.Listener) error {
 	return s.serveError(s.observe.Serve(l))
+}
+
+// ServeMetricsTLS is ServeMetrics for clients that begin with a handshake.
+func (s *Server) ServeMetricsTLS(l net.Listener, handshake portmux.Handshake) error {
+	return s.ServeMetrics(portmux.Listen(l, s.opts.Clock, s.opts.FirstBytesTimeout, handshake))
 }
 
 // serveError leaves out what Stop causes.

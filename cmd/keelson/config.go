@@ -12,7 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 	"go.uber.org/zap"
@@ -34,6 +33,8 @@ const discoveryProxy = "proxy"
 // config is the command line after parsing: units are in the names, or those
 // of the types.
 type config struct {
+	security
+
 	name, dataDir, walDir          string
 	listenClientURLs               types.URLs
 	listenPeerURLs                 types.URLs
@@ -68,7 +69,6 @@ type config struct {
 	maxLearners                    int
 	corruptCheckTime               time.Duration
 	compactHashCheckTime           time.Duration
-	peerTLS                        transport.TLSInfo
 	preVote, unsafeNoFsync, pprof  bool
 	grpcGateway                    bool
 	metrics                        string
@@ -120,7 +120,7 @@ func (c *config) complete() error {
 	}
 	var compaction error
 	c.autoCompaction, compaction = compactor.ParseRetention(c.autoCompactionMode, c.autoCompactionRetention)
-	return errors.Join(compaction, c.checkBootstrap(), c.checkTimes(), c.checkLimits(), c.checkLogging(), c.checkPeerTLS(), c.checkURLs())
+	return errors.Join(compaction, c.checkBootstrap(), c.checkTimes(), c.checkLimits(), c.checkLogging(), c.checkTLS(), c.checkURLs())
 }
 
 // faultIf is an error if something is wrong.
@@ -179,37 +179,14 @@ func (c *config) checkURLs() error {
 	for _, urls := range []struct {
 		flag string
 		list types.URLs
-	}{{"listen-client-urls", c.listenClientURLs}, {"listen-metrics-urls", c.listenMetricsURLs}} {
+	}{{"listen-client-urls", c.listenClientURLs}, {"listen-metrics-urls", c.listenMetricsURLs}, {"listen-peer-urls", c.listenPeerURLs}} {
 		for _, u := range urls.list {
 			faults = append(faults, checkListenURL(urls.flag, u))
 		}
 	}
-	return errors.Join(faults...)
-}
-
-// checkPeerTLS refuses peer URLs that can't be served with the files given.
-func (c *config) checkPeerTLS() error {
-	var faults []error
-	if (c.peerTLS.CertFile == "") != (c.peerTLS.KeyFile == "") {
-		faults = append(faults, errors.New("--peer-cert-file and --peer-key-file must be given together"))
-	}
-	if c.peerTLS.ClientCertAuth && c.peerTLS.TrustedCAFile == "" {
-		faults = append(faults, errors.New("--peer-client-cert-auth needs --peer-trusted-ca-file"))
-	}
 	for _, u := range c.listenPeerURLs {
-		switch u.Scheme {
-		case "https":
-			if c.peerTLS.Empty() {
-				faults = append(faults, fmt.Errorf("--listen-peer-urls: %s needs --peer-cert-file and --peer-key-file", u.String()))
-			}
-		case "http":
-		default:
-			faults = append(faults, fmt.Errorf("--listen-peer-urls: %s is not served (%s)", u.Scheme, u.String()))
-			continue
-		}
-		if host := u.Hostname(); host != "localhost" && !isIP(host) {
-			faults = append(faults, fmt.Errorf("--listen-peer-urls: expected IP in URL for binding (%s)", u.String()))
-		}
+		socket := u.Scheme == "unix" || u.Scheme == "unixs"
+		faults = append(faults, faultIf(socket, "--listen-peer-urls: %s is not served (%s)", u.Scheme, u.String()))
 	}
 	return errors.Join(faults...)
 }
@@ -224,16 +201,11 @@ func (c *config) strictReconfig() etcdapi.StrictReconfig {
 
 // checkListenURL refuses what can't be listened on.
 func checkListenURL(flagName string, u url.URL) error {
-	switch u.Scheme {
-	case "http":
-		if host := u.Hostname(); host != "localhost" && !isIP(host) {
-			return fmt.Errorf("--%s: expected IP in URL for binding (%s)", flagName, u.String())
-		}
-		return nil
-	case "unix":
-		return nil
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return nil // a socket: URLs have no other schemes
 	}
-	return fmt.Errorf("--%s: %s is not served yet (%s)", flagName, u.Scheme, u.String())
+	host := u.Hostname()
+	return faultIf(host != "localhost" && !isIP(host), "--%s: expected IP in URL for binding (%s)", flagName, u.String())
 }
 
 func isIP(host string) bool {

@@ -52,7 +52,7 @@ func identify(ctx context.Context, c *config, logger *zap.Logger) (identity, err
 		Name: c.name, Members: c.initialCluster, Token: c.initialClusterToken,
 		AdvertisePeerURLs: c.initialAdvertisePeerURLs.StringSlice(),
 	}
-	rt, err := rafthttp.NewRoundTripper(c.peerTLS, c.peerDialTimeout())
+	rt, err := rafthttp.NewRoundTripper(c.questionTLS(), c.peerDialTimeout())
 	if err != nil {
 		return identity{}, fmt.Errorf("peer TLS: %w", err)
 	}

@@ -9,18 +9,18 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
-	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/types"
+	"github.com/jonboulle/clockwork"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/etcdapi"
+	"keelson.io/keelson/etcdapi/portmux"
 	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/raftlog/peer"
 )
@@ -55,23 +55,25 @@ func newTransport(c *config, id identity, logger *zap.Logger) (*peer.Transport, 
 }
 
 // listenPeers listens for other members.
-func listenPeers(c *config) ([]net.Listener, error) {
-	var listeners []net.Listener
+func listenPeers(c *config) ([]listener, error) {
+	var listeners []listener
 	for _, u := range c.listenPeerURLs {
-		l, err := rafthttp.NewListener(u, &c.peerTLS)
+		plain := u
+		plain.Scheme = "http" // with rafthttp's timeouts; hands are shaken above them
+		l, err := rafthttp.NewListener(plain, nil)
 		if err != nil {
 			closeAll(listeners)
 			return nil, fmt.Errorf("listen on %s: %w", u.String(), err)
 		}
-		listeners = append(listeners, l)
+		listeners = append(listeners, listener{Listener: l, secure: isSecure(u)})
 	}
 	return listeners, nil
 }
 
 // warnOfStrangers says loudly that whoever reaches a peer URL can do everything.
-func warnOfStrangers(urls types.URLs, logger *zap.Logger) {
-	for _, u := range urls {
-		if u.Scheme == "http" && !isLoopback(u) {
+func (c *config) warnOfStrangers(logger *zap.Logger) {
+	for _, u := range c.listenPeerURLs {
+		if !isLoopback(u) && (!isSecure(u) || c.peerTLS.TrustedCAFile == "") {
 			logger.Warn("PEER TRAFFIC IS NOT PROTECTED: whoever reaches this address can read and change all data; "+
 				"give --peer-cert-file, --peer-key-file, --peer-trusted-ca-file and --peer-client-cert-auth",
 				zap.String("listen-peer-url", u.String()))
@@ -91,6 +93,9 @@ func isLoopback(u url.URL) bool {
 // apart: rafthttp's listeners see to that one. It is etcd's.
 const peerReadTimeout = 5 * time.Minute
 
+// handshakeTimeout is how long a member may take to secure its connection, as in etcd.
+const handshakeTimeout = 10 * time.Second
+
 // newPeerServer serves other members.
 func newPeerServer(h http.Handler) *http.Server {
 	return &http.Server{
@@ -101,8 +106,11 @@ func newPeerServer(h http.Handler) *http.Server {
 }
 
 // servePeers answers other members on l until the server is closed.
-func servePeers(s *http.Server, l net.Listener) error {
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+func (n *node) servePeers(l listener) error {
+	if l.secure {
+		l.Listener = portmux.Listen(l.Listener, clockwork.NewRealClock(), handshakeTimeout, n.tls.members.HandshakeOfHost)
+	}
+	if err := n.members.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve peers on %s: %w", l.Addr(), err)
 	}
 	return nil

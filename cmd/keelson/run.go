@@ -44,11 +44,15 @@ const stopTimeout = 30 * time.Second
 // and takes it down. Nothing is written before flags, identity and ports are
 // known to be right.
 func run(ctx context.Context, c *config, logger *zap.Logger) (err error) {
+	files := &tlsFiles{metrics: metrics.NewTLS(prometheus.DefaultRegisterer)}
+	if err := files.load(c, logger); err != nil {
+		return err
+	}
 	id, err := identify(ctx, c, logger)
 	if err != nil {
 		return err
 	}
-	warnOfStrangers(c.listenPeerURLs, logger)
+	c.warnOfTLS(logger)
 	clients, err := listenAll(c.listenClientURLs)
 	if err != nil {
 		return err
@@ -69,17 +73,28 @@ func run(ctx context.Context, c *config, logger *zap.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	n.tls = files
 	defer func() { err = errors.Join(err, n.close()) }()
+	if err := files.load(c, logger); err != nil { // those that this member has made itself
+		return err
+	}
 	return n.serve(ctx, listeners{clients: clients, scrapers: scrapers, members: members})
 }
 
-// listeners are open, and closed by who serves them.
-type listeners struct{ clients, scrapers, members []net.Listener }
+// listener is open, and closed by who serves it.
+type listener struct {
+	net.Listener
+	secure bool // connections begin with a handshake
+}
+
+// listeners are those of a node.
+type listeners struct{ clients, scrapers, members []listener }
 
 // node is everything that is open.
 type node struct {
 	logger   *zap.Logger
 	election time.Duration
+	tls      *tlsFiles
 	lock     *disk.Lock
 	lessor   *lessor.Lessor
 	store    *sqlstore.Store
@@ -103,6 +118,9 @@ func open(ctx context.Context, c *config, id identity, logger *zap.Logger) (n *n
 		return n, err
 	}
 	if err = prepareDataDir(c); err != nil {
+		return n, err
+	}
+	if err = c.selfCert(logger); err != nil {
 		return n, err
 	}
 	clock := clockwork.NewRealClock()
@@ -147,12 +165,9 @@ func (n *node) join(opts etcdapi.Options) error {
 	if err := n.peers.Start(handler{n.log, n.machine}); err != nil {
 		return err
 	}
-	rt, err := n.peers.RoundTripper()
-	if err != nil {
-		return err
-	}
+	var err error
 	n.server, err = etcdapi.NewServer(opts, etcdapi.Parts{
-		Store: n.store, Log: n.log, StateMachine: n.machine, Lessor: n.lessor, PeerTransport: rt,
+		Store: n.store, Log: n.log, StateMachine: n.machine, Lessor: n.lessor, PeerTransport: n.peers,
 	})
 	if err != nil {
 		return err
@@ -256,16 +271,17 @@ const removalDelay = time.Second
 func (n *node) serve(ctx context.Context, l listeners) error {
 	failed := make(chan error, len(l.clients)+len(l.scrapers)+len(l.members))
 	for _, l := range l.members {
-		go func() { failed <- servePeers(n.members, l) }()
+		go func() { failed <- n.servePeers(l) }()
 	}
 	for _, l := range l.scrapers {
-		go func() { failed <- n.server.ServeMetrics(l) }()
+		go func() { failed <- n.serveMetrics(l) }()
 	}
+	n.watchTLS(ctx)
 	if err := n.server.CheckInitialCorruption(ctx); err != nil {
 		return err
 	}
 	for _, l := range l.clients {
-		go func() { failed <- n.server.Serve(l) }()
+		go func() { failed <- n.serveClients(l) }()
 	}
 	select {
 	case err := <-n.peers.Errors():
@@ -328,22 +344,22 @@ func (n *node) close() error {
 	return errors.Join(append(errs, n.lock.Release())...)
 }
 
-func listenAll(urls types.URLs) ([]net.Listener, error) {
-	var listeners []net.Listener
+func listenAll(urls types.URLs) ([]listener, error) {
+	var listeners []listener
 	for _, u := range urls {
 		l, err := listen(u)
 		if err != nil {
 			closeAll(listeners)
 			return nil, err
 		}
-		listeners = append(listeners, l)
+		listeners = append(listeners, listener{Listener: l, secure: isSecure(u)})
 	}
 	return listeners, nil
 }
 
 func listen(u url.URL) (net.Listener, error) {
 	network, address := "tcp", u.Host
-	if u.Scheme == "unix" {
+	if u.Scheme == "unix" || u.Scheme == "unixs" {
 		network, address = "unix", u.Host+u.Path
 	}
 	l, err := net.Listen(network, address)
@@ -354,7 +370,7 @@ func listen(u url.URL) (net.Listener, error) {
 }
 
 // closeAll closes listeners; one that its server has closed is not an error.
-func closeAll(listeners []net.Listener) {
+func closeAll(listeners []listener) {
 	for _, l := range listeners {
 		_ = l.Close()
 	}

@@ -5,8 +5,11 @@ package portmux
 
 import (
 	"container/list"
+	"context"
+	"crypto/tls"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,13 +29,18 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 // descriptors, most likely.
 const acceptRetryInterval = 50 * time.Millisecond
 
+// Handshake makes a secure connection of an accepted one; the protocols are those
+// that the client offered. When it fails the connection is closed by its caller.
+type Handshake func(ctx context.Context, conn net.Conn) (secure *tls.Conn, offered []string, err error)
+
 // Mux splits the connections of a listener.
 type Mux struct {
-	root    net.Listener
-	clock   clockwork.Clock
-	timeout time.Duration
-	grpc    *branch
-	http    *branch
+	root      net.Listener
+	clock     clockwork.Clock
+	timeout   time.Duration
+	handshake Handshake // nil: connections are plain
+	grpc      *branch
+	http      *branch
 
 	slots     chan struct{}
 	undecided sync.WaitGroup
@@ -54,6 +62,51 @@ func New(root net.Listener, clock clockwork.Clock, timeout time.Duration) *Mux {
 		slots:   make(chan struct{}, MaxUndecided),
 		silent:  list.New(),
 	}
+}
+
+// NewSecure is New for connections that begin with a handshake, for which they may
+// take timeout. Both listeners give connections of type *tls.Conn.
+func NewSecure(root net.Listener, clock clockwork.Clock, timeout time.Duration, handshake Handshake) *Mux {
+	m := New(root, clock, timeout)
+	m.handshake = handshake
+	return m
+}
+
+// Listen returns a listener of secure connections that are not split by protocol.
+func Listen(root net.Listener, clock clockwork.Clock, timeout time.Duration, handshake Handshake) net.Listener {
+	m := NewSecure(root, clock, timeout, handshake)
+	m.grpc = m.http
+	l := &secureListener{branch: m.http, mux: m, served: make(chan struct{})}
+	go func() {
+		defer close(l.served)
+		l.err = m.Serve()
+	}()
+	return l
+}
+
+// secureListener is a mux with one branch.
+type secureListener struct {
+	*branch
+	mux    *Mux
+	served chan struct{}
+	err    error // of serving, when it has ended
+}
+
+// Accept implements net.Listener.
+func (l *secureListener) Accept() (net.Conn, error) {
+	conn, err := l.branch.Accept()
+	if err != nil {
+		<-l.served
+		return nil, l.err
+	}
+	return conn, nil
+}
+
+// Close implements net.Listener.
+func (l *secureListener) Close() error {
+	err := l.mux.Close()
+	<-l.served
+	return err
 }
 
 // GRPC returns the listener of HTTP/2 connections.
@@ -134,18 +187,45 @@ func (m *Mux) evict() {
 func (m *Mux) decide(conn net.Conn, place *list.Element) {
 	defer m.undecided.Done()
 	defer func() { <-m.slots }()
-	to, head, ok := m.look(conn)
+	decideBy := m.look
+	if m.handshake != nil {
+		decideBy = m.secure
+	}
+	to, ready := decideBy(conn)
 	m.mu.Lock()
 	m.silent.Remove(place) // nothing, if it was evicted
 	m.mu.Unlock()
-	if !ok || !to.give(&startedConn{Conn: conn, head: head}) {
-		_ = conn.Close() // its peer is gone or never said anything
+	if to == nil || !to.give(ready) {
+		_ = conn.Close() // its peer is gone, never said anything, or is refused
 	}
 }
 
-// look reads until the bytes can't be HTTP/2's preface any more, or are it. Not
-// ok: the connection ended or the time is over.
-func (m *Mux) look(conn net.Conn) (to *branch, head []byte, ok bool) {
+// secure shakes hands; nil: that failed or the time is over. Who offers nothing but
+// HTTP/2 speaks gRPC: other clients can do without it. An HTTP server is for the
+// others; it must be one that knows HTTP/2, for they may all have agreed on it.
+func (m *Mux) secure(conn net.Conn) (to *branch, ready net.Conn) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	timer := m.clock.AfterFunc(m.timeout, cancel)
+	secure, offered, err := m.handshake(ctx, conn)
+	if !timer.Stop() || err != nil {
+		return nil, nil
+	}
+	if secure.ConnectionState().NegotiatedProtocol == http2 && !slices.Contains(offered, http1) {
+		return m.grpc, secure
+	}
+	return m.http, secure
+}
+
+// Names of protocols in a handshake.
+const (
+	http1 = "http/1.1"
+	http2 = "h2"
+)
+
+// look reads until the bytes can't be HTTP/2's preface any more, or are it; nil: the
+// connection ended or the time is over.
+func (m *Mux) look(conn net.Conn) (to *branch, ready net.Conn) {
 	timer := m.clock.AfterFunc(m.timeout, func() { _ = conn.Close() }) // makes Read return
 	buf := make([]byte, len(preface))
 	n := 0
@@ -157,12 +237,13 @@ func (m *Mux) look(conn net.Conn) (to *branch, head []byte, ok bool) {
 		}
 	}
 	if !timer.Stop() || n == 0 {
-		return nil, nil, false
+		return nil, nil
 	}
+	started := &startedConn{Conn: conn, head: buf[:n]}
 	if string(buf[:n]) == preface {
-		return m.grpc, buf, true
+		return m.grpc, started
 	}
-	return m.http, buf[:n], true
+	return m.http, started
 }
 
 // Close closes root, both listeners and all connections that are not handed on.

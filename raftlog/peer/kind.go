@@ -65,7 +65,7 @@ func (t *Transport) kindAt(ctx context.Context, url string) (Kind, error) {
 	if err != nil {
 		return Etcd, err
 	}
-	resp, err := t.asking.RoundTrip(r)
+	resp, err := t.RoundTrip(r)
 	if err != nil {
 		return Etcd, err
 	}

@@ -58,7 +58,7 @@ func (t *Transport) SendSnapshot(m *raftpb.Message, s *raftlog.StateSnapshot) {
 func (t *Transport) ask(message *snap.Message) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state.Load() != running || t.rt.Get(types.ID(message.GetTo())) == nil {
+	if t.state.Load() != running || t.links.Load().Get(types.ID(message.GetTo())) == nil {
 		return false
 	}
 	t.sends.Go(func() { t.sendIfTaken(message) })
@@ -83,10 +83,10 @@ func (t *Transport) sendIfTaken(message *snap.Message) {
 func (t *Transport) send(message *snap.Message) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.state.Load() != running || t.rt.Get(types.ID(message.GetTo())) == nil {
+	if t.state.Load() != running || t.links.Load().Get(types.ID(message.GetTo())) == nil {
 		return false
 	}
-	t.rt.SendSnapshot(message)
+	t.links.Load().SendSnapshot(message)
 	return true
 }
 

@@ -14,9 +14,6 @@ import (
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
-	stats "go.etcd.io/etcd/server/v3/etcdserver/api/v2stats"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
@@ -97,12 +94,11 @@ func (o *Options) fill() error {
 // Transport connects a member with the others. Between New and Start it notes which there are, and drops messages.
 type Transport struct {
 	opts     Options
-	rt       *rafthttp.Transport
+	links    atomic.Pointer[links] // changed as state is
 	receiver *receiver
 	errors   chan error
 
-	// asking carries questions to members, until ctx ends; sends are the snapshots before which that is done.
-	asking http.RoundTripper
+	// Until ctx ends members are asked questions; sends are the snapshots before which that is done.
 	ctx    context.Context
 	cancel context.CancelFunc
 	sends  sync.WaitGroup
@@ -134,7 +130,6 @@ func New(opts Options) (*Transport, error) {
 	if err := removeLeftovers(opts.SnapDir); err != nil {
 		return nil, err
 	}
-	id := types.ID(opts.MemberID)
 	t := &Transport{
 		opts:     opts,
 		errors:   make(chan error, 1),
@@ -144,23 +139,12 @@ func New(opts Options) (*Transport, error) {
 
 		unfitTold: make(map[uint64]time.Time),
 	}
-	var err error
-	if t.asking, err = t.RoundTripper(); err != nil {
+	first, err := t.newLinks()
+	if err != nil {
 		return nil, err
 	}
+	t.links.Store(first)
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	t.rt = &rafthttp.Transport{
-		Logger:      opts.Logger,
-		TLSInfo:     opts.TLS,
-		DialTimeout: opts.dialTimeout(),
-		ID:          id,
-		URLs:        opts.URLs,
-		ClusterID:   types.ID(opts.ClusterID),
-		Snapshotter: snap.New(opts.Logger, opts.SnapDir),
-		ServerStats: stats.NewServerStats(opts.Name, id.String()),
-		LeaderStats: stats.NewLeaderStats(opts.Logger, id.String()),
-		ErrorC:      t.errors,
-	}
 	return t, nil
 }
 
@@ -171,28 +155,19 @@ func (t *Transport) Start(h Handler) error {
 	if t.state.Load() != waiting {
 		return errors.New("peer: started twice")
 	}
-	t.rt.Raft = t.receiver
-	if err := t.rt.Start(); err != nil {
+	l := t.links.Load()
+	if err := l.Start(); err != nil {
 		return fmt.Errorf("peer: %w", err)
 	}
 	t.receiver.start(h)
 	t.state.Store(running)
-	for id, urls := range t.remotes {
-		t.rt.AddRemote(types.ID(id), urls)
-	}
-	for id, urls := range t.peers {
-		t.rt.AddPeer(types.ID(id), urls)
-	}
+	t.connect(l)
 	return nil
 }
 
-// Handler serves /raft and what is below it. It may be called after Start.
+// Handler serves /raft and what is below it.
 func (t *Transport) Handler() http.Handler {
-	h := t.rt.Handler()
-	mux := http.NewServeMux()
-	mux.Handle("/", h)
-	mux.Handle(rafthttp.RaftSnapshotPrefix, t.receiver.admit(h))
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { t.links.Load().handler.ServeHTTP(w, r) })
 }
 
 // Errors tells of what this member must not go on after: that it was removed from the cluster.
@@ -201,7 +176,7 @@ func (t *Transport) Errors() <-chan error { return t.errors }
 // Send implements raftlog.Transport.
 func (t *Transport) Send(messages []*raftpb.Message) {
 	if t.state.Load() == running {
-		t.rt.Send(messages)
+		t.links.Load().Send(messages)
 	}
 }
 
@@ -213,7 +188,7 @@ func (t *Transport) AddPeer(id uint64, urls []string) {
 		}
 		t.peers[id] = urls
 		if t.state.Load() == running {
-			t.rt.AddPeer(types.ID(id), urls)
+			t.links.Load().AddPeer(types.ID(id), urls)
 		}
 	})
 }
@@ -224,7 +199,7 @@ func (t *Transport) AddRemote(id uint64, urls []string) {
 	t.change(id, urls, func() {
 		t.remotes[id] = urls
 		if t.state.Load() == running {
-			t.rt.AddRemote(types.ID(id), urls)
+			t.links.Load().AddRemote(types.ID(id), urls)
 		}
 	})
 }
@@ -237,7 +212,7 @@ func (t *Transport) UpdatePeer(id uint64, urls []string) {
 		}
 		t.peers[id] = urls
 		if t.state.Load() == running {
-			t.rt.UpdatePeer(types.ID(id), urls)
+			t.links.Load().UpdatePeer(types.ID(id), urls)
 		}
 	})
 }
@@ -270,7 +245,7 @@ func (t *Transport) RemovePeer(id uint64) {
 	delete(t.peers, id)
 	delete(t.unfitTold, id)
 	if t.state.Load() == running {
-		t.rt.RemovePeer(types.ID(id))
+		t.links.Load().RemovePeer(types.ID(id))
 	}
 }
 
@@ -279,7 +254,7 @@ func (t *Transport) RemoveAllPeers() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.state.Load() == running {
-		t.rt.RemoveAllPeers()
+		t.links.Load().RemoveAllPeers()
 	}
 	clear(t.peers)
 }
@@ -289,16 +264,7 @@ func (t *Transport) ActiveSince(id uint64) time.Time {
 	if t.state.Load() != running {
 		return time.Time{}
 	}
-	return t.rt.ActiveSince(types.ID(id))
-}
-
-// RoundTripper makes the connections for other questions to members, as rafthttp does its own.
-func (t *Transport) RoundTripper() (http.RoundTripper, error) {
-	rt, err := rafthttp.NewRoundTripper(t.opts.TLS, t.opts.dialTimeout())
-	if err != nil {
-		return nil, fmt.Errorf("peer: %w", err)
-	}
-	return rt, nil
+	return t.links.Load().ActiveSince(types.ID(id))
 }
 
 // Stop disconnects all members. What is sent afterwards is dropped.
@@ -313,6 +279,6 @@ func (t *Transport) disconnect() {
 	defer t.mu.Unlock()
 	t.cancel()
 	if t.state.Swap(stopped) == running {
-		t.rt.Stop()
+		t.links.Load().Stop()
 	}
 }
