@@ -8,8 +8,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/coreos/go-semver/semver"
 	"go.etcd.io/etcd/api/v3/version"
@@ -24,30 +28,28 @@ type Remote struct {
 	PeerURLs []string
 }
 
+// joinTimeout bounds a question to another member before this one starts, as in
+// etcd. All are asked at once: one that takes the question and never answers is
+// no reason to know less of the others.
+const joinTimeout = 10 * time.Second
+
 // Join asks the members of c for the cluster that runs, and returns who this
 // member is in it, and all others. It must have been added before; ids are the
-// cluster's then. rt makes the connections; each question is bounded by ctx.
+// cluster's then. rt makes the connections. The first member counts that knows
+// the members that c lists, for one may lag.
 // Errors: no member answers, the cluster has other members than c says, it is of
-// a later version than this server, or this member has run before.
+// a version that is not this server's, or this member has run before.
 func (c InitialCluster) Join(ctx context.Context, rt http.RoundTripper) (Identity, []Remote, error) {
 	urls, err := c.urls()
 	if err != nil {
 		return Identity{}, nil, err
 	}
-	local, err := membership.NewClusterFromURLsMap(zap.NewNop(), c.Token, urls)
+	peers, others := newPeerClient(rt), c.others(urls)
+	running, local, err := c.findRunning(ctx, peers, urls)
 	if err != nil {
-		return Identity{}, nil, fmt.Errorf("--initial-cluster %q: %w", c.Members, err)
+		return Identity{}, nil, err
 	}
-	peers := newPeerClient(rt)
-	running, err := peers.clusterAt(ctx, c.others(urls))
-	if err != nil {
-		return Identity{}, nil, fmt.Errorf("cannot fetch cluster info from peer urls: %w", err)
-	}
-	if err := membership.ValidateClusterAndAssignIDs(zap.NewNop(), local, running); err != nil {
-		return Identity{}, nil, fmt.Errorf("error validating peerURLs %s: %w (add this member with `etcdctl member add` first, and list exactly the cluster's members in --initial-cluster)",
-			running, err)
-	}
-	if err := peers.checkCompatible(ctx, c.others(urls)); err != nil {
+	if err := peers.checkCompatible(ctx, others); err != nil {
 		return Identity{}, nil, err
 	}
 	identity := Identity{ClusterID: uint64(running.ID()), MemberID: uint64(local.MemberByName(c.Name).ID)}
@@ -66,23 +68,73 @@ func (c InitialCluster) Join(ctx context.Context, rt http.RoundTripper) (Identit
 	return identity, remotes, nil
 }
 
+// findRunning returns the cluster as another member knows it, and what c lists
+// with the ids of that.
+func (c InitialCluster) findRunning(ctx context.Context, peers *peerClient, urls types.URLsMap) (running, local *membership.RaftCluster, err error) {
+	unanswered, invalid := errors.New("there is no other member"), error(nil)
+	for running, err := range askEach(ctx, c.others(urls), peers.askCluster) {
+		if err != nil {
+			unanswered = err
+			continue
+		}
+		local, err := membership.NewClusterFromURLsMap(zap.NewNop(), c.Token, urls)
+		if err != nil {
+			return nil, nil, fmt.Errorf("--initial-cluster %q: %w", c.Members, err)
+		}
+		if err = membership.ValidateClusterAndAssignIDs(zap.NewNop(), local, running); err == nil {
+			return running, local, nil
+		}
+		invalid = fmt.Errorf("error validating peerURLs %s: %w (add this member with `etcdctl member add` first, and list exactly the cluster's members in --initial-cluster)",
+			running, err)
+	}
+	if invalid != nil {
+		return nil, nil, invalid
+	}
+	return nil, nil, fmt.Errorf("cannot fetch cluster info from peer urls: %w", unanswered)
+}
+
 // CheckNew returns an error if the cluster that c is to found runs already and
 // knows this member: its data was lost then, and with it what it had promised.
-// When no other member answers there is none.
+// When no other member answers in time there is none.
 func (c InitialCluster) CheckNew(ctx context.Context, rt http.RoundTripper, identity Identity) error {
 	urls, err := c.urls()
 	if err != nil {
 		return err
 	}
-	others := c.others(urls)
-	if len(others) == 0 {
-		return nil
+	for running, err := range askEach(ctx, c.others(urls), newPeerClient(rt).askCluster) {
+		if err != nil || uint64(running.ID()) != identity.ClusterID {
+			continue
+		}
+		if err := checkFirstStart(running, identity.MemberID); err != nil {
+			return err
+		}
 	}
-	running, err := newPeerClient(rt).clusterAt(ctx, others)
-	if err != nil || uint64(running.ID()) != identity.ClusterID {
-		return nil
+	return ctx.Err()
+}
+
+// askEach asks at all URLs at once, each within joinTimeout, and gives the answers
+// as they come.
+func askEach[T any](ctx context.Context, urls []string, ask func(context.Context, string) (T, error)) iter.Seq2[T, error] {
+	type answer struct {
+		value T
+		err   error
 	}
-	return checkFirstStart(running, identity.MemberID)
+	return func(yield func(T, error) bool) {
+		ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+		defer cancel()
+		answers := make(chan answer, len(urls))
+		for _, url := range urls {
+			go func() {
+				value, err := ask(ctx, url)
+				answers <- answer{value, err}
+			}()
+		}
+		for range urls {
+			if a := <-answers; !yield(a.value, a.err) {
+				return
+			}
+		}
+	}
 }
 
 // checkFirstStart returns an error if a member, which has no data, has served in
@@ -106,18 +158,6 @@ func (c InitialCluster) others(urls types.URLsMap) []string {
 	}
 	slices.Sort(all)
 	return all
-}
-
-// clusterAt returns the cluster of the first member that answers.
-func (c *peerClient) clusterAt(ctx context.Context, urls []string) (*membership.RaftCluster, error) {
-	err := errors.New("there is no other member")
-	for _, url := range urls {
-		var cluster *membership.RaftCluster
-		if cluster, err = c.askCluster(ctx, url); err == nil {
-			return cluster, nil
-		}
-	}
-	return nil, err
 }
 
 func (c *peerClient) askCluster(ctx context.Context, url string) (*membership.RaftCluster, error) {
@@ -152,23 +192,70 @@ func (c *peerClient) get(ctx context.Context, url string, maxBytes int64) (peerA
 	return got, err
 }
 
-// checkCompatible refuses a cluster whose version is later than this server's:
-// its log may hold what this server does not know.
+// checkCompatible refuses a cluster whose version is not for this server: its log
+// may hold what this server does not know. One member at least must say which
+// version it is; of those that say it all must agree with this server.
 func (c *peerClient) checkCompatible(ctx context.Context, urls []string) error {
-	own := semver.New(version.Version)
-	for _, url := range urls {
-		got, err := c.get(ctx, url+versionPath, maxVersionBytes)
-		if err != nil {
-			continue // it may be down; those that are up have the same answer
-		}
-		var answer version.Versions
-		if err := json.Unmarshal(got.body, &answer); err != nil {
-			return fmt.Errorf("answer of %s%s: %w", url, versionPath, err)
-		}
-		cluster, err := semver.NewVersion(answer.Cluster)
-		if err == nil && (&semver.Version{Major: own.Major, Minor: own.Minor}).LessThan(semver.Version{Major: cluster.Major, Minor: cluster.Minor}) {
-			return fmt.Errorf("incompatible with current running cluster: it is of version %s, this server of %s", answer.Cluster, version.Version)
+	lowest, highest := semver.New(version.MinClusterVersion), majorMinor(semver.New(version.Version))
+	if c.downgrading(ctx, urls) {
+		highest.Minor++
+		lowest = highest
+	}
+	decided, unknown := false, errors.New("there is no other member")
+	for cluster, err := range askEach(ctx, urls, c.askClusterVersion) {
+		switch {
+		case err != nil:
+			unknown = err
+		case cluster.LessThan(*lowest), highest.LessThan(*cluster):
+			return fmt.Errorf("incompatible with current running cluster: it is of version %s, this server of %s", cluster, version.Version)
+		default:
+			decided = true
 		}
 	}
+	if !decided {
+		return fmt.Errorf("incompatible with current running cluster: no member says which version it is of: %w", unknown)
+	}
 	return nil
+}
+
+// askClusterVersion asks a member for the version of its cluster. It is an error
+// if that is not decided yet.
+func (c *peerClient) askClusterVersion(ctx context.Context, url string) (*semver.Version, error) {
+	got, err := c.get(ctx, url+versionPath, maxVersionBytes)
+	if err != nil {
+		return nil, err
+	}
+	var answer version.Versions
+	if err := json.Unmarshal(got.body, &answer); err != nil {
+		return nil, fmt.Errorf("answer of %s%s: %w", url, versionPath, err)
+	}
+	cluster, err := semver.NewVersion(answer.Cluster)
+	if err != nil {
+		return nil, fmt.Errorf("answer of %s%s: cluster version %q: %w", url, versionPath, answer.Cluster, err)
+	}
+	return cluster, nil
+}
+
+// downgrading says whether a member knows that the cluster is being downgraded: it
+// is one minor version ahead of this server then.
+func (c *peerClient) downgrading(ctx context.Context, urls []string) bool {
+	for enabled, err := range askEach(ctx, urls, c.askDowngrade) {
+		if err == nil {
+			return enabled // it has asked the leader
+		}
+	}
+	return false
+}
+
+func (c *peerClient) askDowngrade(ctx context.Context, url string) (bool, error) {
+	got, err := c.get(ctx, url+downgradeEnabledPath, maxVersionBytes)
+	if err != nil {
+		return false, err
+	}
+	return strconv.ParseBool(strings.TrimSpace(string(got.body)))
+}
+
+// majorMinor is a version without its patch, as a cluster's is.
+func majorMinor(v *semver.Version) *semver.Version {
+	return &semver.Version{Major: v.Major, Minor: v.Minor}
 }

@@ -26,9 +26,6 @@ type identity struct {
 	remotes []etcdapi.Remote // members of a cluster that this one joins
 }
 
-// joinTimeout bounds what is asked from other members before this one starts.
-const joinTimeout = 10 * time.Second
-
 // identify finds out who this member is: from its log if it has one, which the
 // flags that found a cluster do not change any more; from them otherwise, and
 // from the other members if the cluster runs already. It writes nothing.
@@ -43,8 +40,6 @@ func identify(ctx context.Context, c *config, logger *zap.Logger) (identity, err
 	if c.forceNewCluster {
 		return identity{}, fmt.Errorf("--force-new-cluster needs the data of a member; %s holds none", c.dataDir)
 	}
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
-	defer cancel()
 	if err := c.discover(); err != nil {
 		return identity{}, err
 	}
