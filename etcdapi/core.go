@@ -11,6 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/pkg/v3/idutil"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
 	"keelson.io/keelson/raftlog"
@@ -58,6 +59,7 @@ type core struct {
 	clusterID, memberID uint64
 	peers               *peerClient
 	elections           *elections
+	tracer              trace.Tracer // nil: requests are not traced
 
 	// stop ends when requests that can take forever are to give up.
 	stop context.Context
@@ -136,6 +138,7 @@ func (c *core) proposeOnce(ctx context.Context, term uint64, r proposal) (*sqlst
 	start := c.opts.Clock.Now()
 	var value any
 	var err error
+	c.spanEvent(ctx, "Send raft proposal")
 	if term == 0 {
 		value, err = c.log.Propose(bounded, id, data)
 	} else {
@@ -144,6 +147,7 @@ func (c *core) proposeOnce(ctx context.Context, term uint64, r proposal) (*sqlst
 	if err != nil {
 		return nil, c.proposalError(err, start)
 	}
+	c.spanEvent(ctx, "Receive raft result")
 	return value.(*sqlstore.Outcome), nil
 }
 

@@ -44,6 +44,6 @@
 // package, for the names of received snapshots, sqlstore and its packages wire and
 // backend, registry, for what Kubernetes can't go without, metrics, etcd's api,
 // client and pkg packages and those of its server that need no bbolt (membership,
-// elections, locks), grpc and its gateway, prometheus, zap. Nobody but cmd imports
+// elections, locks), grpc and its gateway, OpenTelemetry, prometheus, zap. Nobody but cmd imports
 // this package.
 package etcdapi

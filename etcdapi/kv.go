@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.opentelemetry.io/otel/attribute"
 	"google.golang.org/grpc"
 
 	"keelson.io/keelson/etcdapi/codec"
@@ -28,6 +29,10 @@ func (s *kvService) Range(ctx context.Context, r *codec.Range) (*wire.RangeRespo
 	if err := checkRange(&r.Msg); err != nil {
 		return nil, err
 	}
+	ctx, end := s.span(ctx, "range", func() []attribute.KeyValue {
+		return append(rangeAttributes(&r.Msg), attribute.Bool("keys_only", r.Msg.KeysOnly))
+	})
+	defer end()
 	start := s.opts.Clock.Now()
 	resp, err := s.readRange(ctx, &r.Msg)
 	took := s.since(start)
@@ -61,7 +66,8 @@ func (s *kvService) RangeStream(r *codec.Range, stream grpc.ServerStream) error 
 	if err := checkRangeStream(&r.Msg); err != nil {
 		return err
 	}
-	ctx := stream.Context()
+	ctx, end := s.span(stream.Context(), "range_streaming", func() []attribute.KeyValue { return rangeAttributes(&r.Msg) })
+	defer end()
 	if !r.Msg.Serializable {
 		if err := s.linearize(ctx); err != nil {
 			return grpcError(err)
@@ -86,6 +92,10 @@ func (s *kvService) Put(ctx context.Context, r *codec.Put) (*wire.PutResponse, e
 	if err := s.quota.check(ctx, putCost(&r.Msg)); err != nil {
 		return nil, grpcError(err)
 	}
+	ctx, end := s.span(ctx, "put", func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.String("key", string(r.Msg.Key))}
+	})
+	defer end()
 	outcome, err := s.propose(ctx, wire.KindPut, r)
 	if err != nil {
 		return nil, grpcError(err)
@@ -100,6 +110,8 @@ func (s *kvService) DeleteRange(ctx context.Context, r *codec.DeleteRange) (*wir
 	if err := checkDeleteRange(&r.Msg); err != nil {
 		return nil, err
 	}
+	ctx, end := s.span(ctx, "delete_range", func() []attribute.KeyValue { return deleteAttributes(&r.Msg) })
+	defer end()
 	outcome, err := s.propose(ctx, wire.KindDeleteRange, r)
 	if err != nil {
 		return nil, grpcError(err)
@@ -118,6 +130,8 @@ func (s *kvService) Txn(ctx context.Context, r *codec.Txn) (*wire.TxnResponse, e
 	if err := checkDuplicates(&r.Msg); err != nil {
 		return nil, err
 	}
+	ctx, end := s.span(ctx, "txn", func() []attribute.KeyValue { return txnAttributes(&r.Msg) })
+	defer end()
 	if readOnly(&r.Msg) {
 		return s.readTxn(ctx, &r.Msg)
 	}
@@ -170,6 +184,10 @@ func (s *kvService) readTxn(ctx context.Context, r *pb.TxnRequest) (*wire.TxnRes
 // Compact makes old revisions unreadable. A physical one is answered when
 // their rows are gone from the database.
 func (s *kvService) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	ctx, end := s.span(ctx, "compact", func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.Bool("is_physical", r.Physical), attribute.Int64("rev", r.Revision)}
+	})
+	defer end()
 	outcome, err := s.proposeMessage(ctx, wire.KindCompaction, r)
 	if err != nil {
 		return nil, grpcError(err)

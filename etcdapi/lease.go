@@ -12,6 +12,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.opentelemetry.io/otel/attribute"
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/etcdapi/lessor"
@@ -41,6 +42,10 @@ func (s *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) 
 	for r.ID == 0 {
 		r.ID = int64(s.ids.Next() & math.MaxInt64)
 	}
+	ctx, end := s.span(ctx, "lease_grant", func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.Int64("id", r.ID), attribute.Int64("ttl", r.TTL)}
+	})
+	defer end()
 	outcome, err := s.proposeMessage(ctx, wire.KindLeaseGrant, r)
 	if err != nil {
 		return nil, grpcError(err)
@@ -52,6 +57,10 @@ func (s *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) 
 
 // LeaseRevoke ends a lease and deletes its keys.
 func (s *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
+	ctx, end := s.span(ctx, "lease_revoke", func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.Int64("id", r.ID)}
+	})
+	defer end()
 	outcome, err := s.proposeMessage(ctx, wire.KindLeaseRevoke, r)
 	if err != nil {
 		return nil, grpcError(err)
@@ -169,6 +178,10 @@ func (s *leaseService) keepAlive(ctx context.Context, stream pb.Lease_LeaseKeepA
 // renew has the leader give a lease its full time and returns that in seconds,
 // 0 with lessor.ErrNotFound.
 func (s *leaseService) renew(ctx context.Context, id int64) (ttl int64, err error) {
+	ctx, end := s.span(ctx, "lease_renew", func() []attribute.KeyValue {
+		return []attribute.KeyValue{attribute.Int64("id", id)}
+	})
+	defer end()
 	err = s.byLeader(ctx, func(ctx context.Context) (err error) {
 		ttl, err = s.renewHere(ctx, id)
 		return err

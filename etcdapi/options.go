@@ -13,6 +13,7 @@ import (
 	"github.com/jonboulle/clockwork"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/etcdapi/compactor"
@@ -110,6 +111,8 @@ type Options struct {
 	// CORS are the origins whose web pages may read answers, HostWhitelist the hosts
 	// for which HTTP requests without TLS may be. "*" is any. Default: any.
 	CORS, HostWhitelist []string
+	// TracerProvider makes spans of calls and requests. Default: none are made.
+	TracerProvider trace.TracerProvider
 	// Profiling serves /debug/pprof.
 	Profiling bool
 }

@@ -92,6 +92,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 			stop:      stop,
 			peers:     newPeerClient(parts.PeerTransport),
 			elections: &elections{members: parts.StateMachine.members},
+			tracer:    newTracer(opts.TracerProvider),
 		},
 		lessor:  parts.Lessor,
 		machine: parts.StateMachine,
@@ -122,7 +123,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 }
 
 func (s *Server) newGRPC(q *quota) (*grpc.Server, *grpchealth.Server) {
-	server := grpc.NewServer(
+	server := grpc.NewServer(append(s.opts.tracingOptions(),
 		grpc.Creds(shaken{insecure.NewCredentials()}),
 		grpc.ForceServerCodecV2(countingCodec{metrics: s.metrics}),
 		grpc.UnaryInterceptor(s.gate.interceptUnary),
@@ -136,7 +137,7 @@ func (s *Server) newGRPC(q *quota) (*grpc.Server, *grpchealth.Server) {
 			Time:    s.opts.KeepAliveInterval,
 			Timeout: s.opts.KeepAliveTimeout,
 		}),
-	)
+	)...)
 	kv, watch := &kvService{core: s.core, quota: q}, &watchService{core: s.core}
 	codec.RegisterKVServer(server, kv)
 	pb.RegisterWatchServer(server, watch)

@@ -14,6 +14,7 @@ import (
 	"github.com/jonboulle/clockwork"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.opentelemetry.io/otel/attribute"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -171,7 +172,9 @@ func (w *watchSession) create(ctx context.Context, r *pb.WatchCreateRequest) err
 	w.mu.Lock()
 	w.creating = append(w.creating, &watchTraits{fragment: r.Fragment, notify: r.ProgressNotify})
 	w.mu.Unlock()
-	_, err := w.watches.Watch(ctx, request)
+	watchCtx, end := w.span(ctx, "watch", func() []attribute.KeyValue { return watchAttributes(r) })
+	_, err := w.watches.Watch(watchCtx, request)
+	end()
 	if err == nil {
 		return nil
 	}

@@ -77,6 +77,7 @@ type config struct {
 	rotateLogs                     bool
 	logRotation                    string // JSON
 	cors, hostWhitelist            []string
+	tracing                        tracing
 	raftReadTimeout                time.Duration
 	raftWriteTimeout               time.Duration
 	discoveryFallback              string
@@ -120,7 +121,7 @@ func (c *config) complete() error {
 	}
 	var compaction error
 	c.autoCompaction, compaction = compactor.ParseRetention(c.autoCompactionMode, c.autoCompactionRetention)
-	return errors.Join(compaction, c.checkBootstrap(), c.checkTimes(), c.checkLimits(), c.checkLogging(), c.checkTLS(), c.checkURLs())
+	return errors.Join(compaction, c.checkBootstrap(), c.checkTimes(), c.checkLimits(), c.checkLogging(), c.tracing.check(), c.checkTLS(), c.checkURLs())
 }
 
 // faultIf is an error if something is wrong.

@@ -55,7 +55,7 @@ func (c *config) sections() []section {
 		{"Auth", c.authOptions()},
 		{"Profiling and monitoring", c.monitoringOptions()},
 		{"Logging", c.loggingOptions()},
-		{"Distributed tracing", c.tracingOptions()},
+		{"Distributed tracing", c.tracing.options()},
 		{"Features", c.featureOptions()},
 		{"Unsafe", c.unsafeOptions()},
 	}

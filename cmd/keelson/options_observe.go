@@ -29,16 +29,6 @@ func (c *config) loggingOptions() []option {
 	}
 }
 
-func (c *config) tracingOptions() []option {
-	return []option{
-		{name: "enable-distributed-tracing", value: unused(false), state: missing, help: "Send spans to an OpenTelemetry collector."},
-		{name: "distributed-tracing-address", value: unused("localhost:4317"), state: missing, help: "Address of the collector."},
-		{name: "distributed-tracing-service-name", value: unused("etcd"), state: missing, help: "Name of the service in spans, the same on all members."},
-		{name: "distributed-tracing-instance-id", value: unused(""), state: missing, help: "Name of this member in spans."},
-		{name: "distributed-tracing-sampling-rate", value: unused(0), state: missing, help: "Spans of a million that are sent if the client did not decide."},
-	}
-}
-
 func (c *config) featureOptions() []option {
 	return []option{
 		{name: "corrupt-check-time", value: value(&c.corruptCheckTime, 0), help: "Time between comparisons of all that the members keep; 0: never."},

@@ -17,6 +17,7 @@ import (
 	"github.com/jonboulle/clockwork"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	tracesdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/etcdapi"
@@ -95,6 +96,7 @@ type node struct {
 	logger   *zap.Logger
 	election time.Duration
 	tls      *tlsFiles
+	spans    *tracesdk.TracerProvider // nil: requests are not traced
 	lock     *disk.Lock
 	lessor   *lessor.Lessor
 	store    *sqlstore.Store
@@ -125,6 +127,12 @@ func open(ctx context.Context, c *config, id identity, logger *zap.Logger) (n *n
 	}
 	clock := clockwork.NewRealClock()
 	apiOpts := apiOptions(c, clock, logger)
+	if n.spans, err = c.tracing.provider(ctx, logger); err != nil {
+		return n, err
+	}
+	if n.spans != nil {
+		apiOpts.TracerProvider = n.spans
+	}
 	reg, seen := prometheus.DefaultRegisterer, &observed{}
 	if n.lessor, err = lessor.New(lessorOptions(c, clock, logger, metrics.NewLeases(reg)), nil); err != nil {
 		return n, err
@@ -329,6 +337,7 @@ func (n *node) close() error {
 	if n.server != nil {
 		errs = append(errs, n.server.Stop(ctx))
 	}
+	n.flushSpans(ctx)
 	if n.log != nil {
 		errs = append(errs, n.log.Stop(ctx))
 	}
