@@ -9,6 +9,7 @@ import (
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
+	serverversion "go.etcd.io/etcd/server/v3/etcdserver/version"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -72,6 +73,9 @@ var grpcErrors = []struct{ err, grpc error }{
 	{membership.ErrPeerURLexists, rpctypes.ErrGRPCPeerURLExist},
 	{membership.ErrMemberNotLearner, rpctypes.ErrGRPCMemberNotLearner},
 	{membership.ErrTooManyLearners, rpctypes.ErrGRPCTooManyLearners},
+
+	{serverversion.ErrInvalidDowngradeTargetVersion, rpctypes.ErrGRPCInvalidDowngradeTargetVersion},
+	{serverversion.ErrDowngradeInProcess, rpctypes.ErrGRPCDowngradeInProcess},
 }
 
 // grpcError gives err its place in the API. What the table does not know is

@@ -47,7 +47,10 @@ func (s *Server) serveVersion(w http.ResponseWriter, r *http.Request) {
 	}
 	v := version.Versions{Server: version.Version, Cluster: "not_decided", Storage: "unknown"}
 	if agreed := s.store.ClusterVersion(); agreed != "" {
-		v.Cluster, v.Storage = agreed, agreed
+		v.Cluster = agreed
+	}
+	if storage := (versions{core: s.core}).GetStorageVersion(); storage != nil {
+		v.Storage = storage.String()
 	}
 	w.Header().Set("Content-Type", "application/json")
 	s.reply(w, v)

@@ -42,9 +42,12 @@ func (s *maintenanceService) Status(context.Context, *pb.StatusRequest) (*pb.Sta
 		DbSizeInUse:      space.used,
 		DbSizeQuota:      s.opts.QuotaBackendBytes,
 		IsLearner:        log.Learner,
-		StorageVersion:   s.store.ClusterVersion(),
-		DowngradeInfo:    &pb.DowngradeInfo{},
 	}
+	if storage := (versions{core: s.core}).GetStorageVersion(); storage != nil {
+		resp.StorageVersion = storage.String()
+	}
+	downgrade := s.store.Downgrade()
+	resp.DowngradeInfo = &pb.DowngradeInfo{Enabled: downgrade.Enabled, TargetVersion: downgrade.TargetVersion}
 	if log.Leader == 0 {
 		resp.Errors = append(resp.Errors, "etcdserver: no leader")
 	}
@@ -138,11 +141,6 @@ func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderReq
 	}
 	s.opts.Logger.Info("leadership transfer finished", append(fields, zap.Duration("took", s.since(start)))...)
 	return &pb.MoveLeaderResponse{}, nil
-}
-
-// Downgrade is not served yet.
-func (s *maintenanceService) Downgrade(context.Context, *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {
-	return nil, notServed("Maintenance.Downgrade")
 }
 
 // notServed answers a method of etcd's API that this version does not have.

@@ -61,6 +61,9 @@ type Options struct {
 	// CompactHashCheckInterval is the time between two comparisons of the members'
 	// hashes of compactions. Negative: none. Default: 1 minute.
 	CompactHashCheckInterval time.Duration
+	// DowngradeCheckInterval is the time between two looks whether a downgrade is
+	// done. Negative: none. Default: 5 seconds.
+	DowngradeCheckInterval time.Duration
 	// CorruptCheckTime is the time between two comparisons of the members' whole
 	// histories. Default: none.
 	CorruptCheckTime time.Duration
@@ -151,6 +154,7 @@ func (o *Options) SetDefaults() {
 	setDefault(&o.SnapshotStreams, 2)
 	setDefault(&o.SnapshotStallTimeout, time.Minute)
 	setDefault(&o.CompactHashCheckInterval, time.Minute)
+	setDefault(&o.DowngradeCheckInterval, 5*time.Second)
 	setDefault(&o.MaxLearners, membership.DefaultMaxLearners)
 	setDefault(&o.WatchProgressInterval, 10*time.Minute)
 	o.WatchProgressInterval = max(o.WatchProgressInterval, minWatchProgressInterval)

@@ -55,8 +55,7 @@ func (s *Server) ofCluster(method string, serve http.HandlerFunc) http.Handler {
 	})
 }
 
-// serveDowngradeEnabled tells whether the cluster is to be downgraded, for which
-// there is no request yet.
+// serveDowngradeEnabled tells whether the cluster is to be downgraded.
 func (s *Server) serveDowngradeEnabled(w http.ResponseWriter, r *http.Request) {
 	if err := s.linearize(r.Context()); err != nil {
 		http.Error(w, fmt.Sprintf("failed linearized read: %v", err), http.StatusInternalServerError)
@@ -64,5 +63,5 @@ func (s *Server) serveDowngradeEnabled(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "text/plain")
 	// Whoever asked has gone if this fails.
-	_, _ = fmt.Fprint(w, false)
+	_, _ = fmt.Fprint(w, s.store.Downgrade().Enabled)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/membershippb"
+	serverversion "go.etcd.io/etcd/server/v3/etcdserver/version"
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/sqlstore/wire"
@@ -70,9 +71,11 @@ func (s *Server) lead() {
 	defer ticker.Stop()
 	members := shownMembership{core: s.core}
 	for {
-		term := s.log.Term()
-		if _, applied := s.store.Applied(); s.log.Leader() == s.memberID && applied == term {
-			s.updateClusterVersion(term)
+		if term, leads := s.leadingTerm(); leads {
+			err := serverversion.NewMonitor(s.opts.Logger, versions{s.core, term}).UpdateClusterVersionIfNeeded()
+			if err != nil {
+				s.opts.Logger.Error("Failed to monitor cluster version", zap.Error(err))
+			}
 		}
 		s.showAlarms()
 		members.show()
@@ -83,6 +86,14 @@ func (s *Server) lead() {
 			return
 		}
 	}
+}
+
+// leadingTerm returns the term in which this member leads, once it has applied
+// everything of earlier ones.
+func (s *Server) leadingTerm() (term uint64, leads bool) {
+	term = s.log.Term()
+	_, applied := s.store.Applied()
+	return term, s.log.Leader() == s.memberID && applied == term
 }
 
 // showAlarms tells the metric of alarms what is raised.

@@ -78,6 +78,9 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("etcdapi options: %w", err)
 	}
+	if err := checkVersion(parts.Store.ClusterVersion()); err != nil {
+		return nil, err
+	}
 	status := parts.Log.Status()
 	stop, cancel := context.WithCancel(context.Background())
 	s := &Server{
@@ -114,7 +117,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	s.http = s.newHTTP(s.grpcOr(s.httpHandler()))
 	s.observe = s.newHTTP(s.observingHandler())
 	for _, job := range []func(){
-		s.watchElections, s.publish, s.keepLeases, s.lead, s.autoCompact, s.gate.watchLeader, s.corruption.watchCompactions, s.corruption.watchEverything,
+		s.watchElections, s.publish, s.keepLeases, s.lead, s.watchDowngrade, s.autoCompact, s.gate.watchLeader, s.corruption.watchCompactions, s.corruption.watchEverything,
 		q.heal,
 	} {
 		s.background.Go(job)

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/api/v3/membershippb"
 	"go.etcd.io/etcd/api/v3/version"
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	serverversion "go.etcd.io/etcd/server/v3/etcdserver/version"
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/sqlstore"
@@ -20,91 +21,145 @@ import (
 )
 
 // The cluster's version is the lowest of its members' and is what they all can do.
-// The leader asks them and sets it, through the log.
+// The leader asks them and sets it, through the log. A downgrade, which is allowed
+// beforehand, is the only way for it to become lower. What follows from what is
+// etcd's to say, in its package version; here is what that package asks for.
 
 // maxVersionBytes bounds a member's answer about its version.
 const maxVersionBytes = 64 << 10
 
-// updateClusterVersion sets the cluster's version, or raises it to the lowest of
-// the members', as the leader of a term: what a later leader has set stays.
-func (s *Server) updateClusterVersion(term uint64) {
-	next := s.nextClusterVersion()
-	if next == "" {
-		return
-	}
-	_, err := s.proposeInTerm(s.stop, term, wire.KindClusterVersionSet, &membershippb.ClusterVersionSetRequest{Ver: next})
+// versions is the cluster as etcd's package version sees it. What it proposes as
+// the leader it proposes in one term only: what a later leader has set stays.
+type versions struct {
+	*core
+	term uint64 // 0: whoever leads
+}
+
+var _ serverversion.Server = versions{}
+
+// GetClusterVersion implements serverversion.Server.
+func (v versions) GetClusterVersion() *semver.Version {
+	agreed, err := semver.NewVersion(v.store.ClusterVersion())
 	if err != nil {
-		if s.stop.Err() == nil {
-			s.opts.Logger.Warn("failed to update cluster version", zap.Error(err))
+		return nil // not decided yet
+	}
+	return agreed
+}
+
+// GetDowngradeInfo implements serverversion.Server.
+func (v versions) GetDowngradeInfo() *serverversion.DowngradeInfo {
+	d := serverversion.DowngradeInfo(v.store.Downgrade())
+	return &d
+}
+
+// LinearizableReadNotify implements serverversion.Server.
+func (v versions) LinearizableReadNotify(ctx context.Context) error { return v.linearize(ctx) }
+
+// DowngradeEnable implements serverversion.Server.
+func (v versions) DowngradeEnable(ctx context.Context, target *semver.Version) error {
+	return v.setDowngrade(ctx, &membershippb.DowngradeInfoSetRequest{Enabled: true, Ver: target.String()})
+}
+
+// DowngradeCancel implements serverversion.Server.
+func (v versions) DowngradeCancel(ctx context.Context) error {
+	return v.setDowngrade(ctx, &membershippb.DowngradeInfoSetRequest{})
+}
+
+func (v versions) setDowngrade(ctx context.Context, r *membershippb.DowngradeInfoSetRequest) error {
+	if v.term == 0 {
+		_, err := v.proposeMessage(ctx, wire.KindDowngradeInfoSet, r)
+		return err
+	}
+	_, err := v.proposeInTerm(v.stop, v.term, wire.KindDowngradeInfoSet, r) // nobody else waits for it
+	return err
+}
+
+// UpdateClusterVersion implements serverversion.Server.
+func (v versions) UpdateClusterVersion(next string) {
+	_, err := v.proposeInTerm(v.stop, v.term, wire.KindClusterVersionSet, &membershippb.ClusterVersionSetRequest{Ver: next})
+	if err != nil {
+		if v.stop.Err() == nil {
+			v.opts.Logger.Warn("failed to update cluster version", zap.Error(err))
 		}
 		return
 	}
-	s.opts.Logger.Info("cluster version is updated", zap.String("cluster-version", version.Cluster(next)))
+	v.opts.Logger.Info("cluster version is updated", zap.String("cluster-version", version.Cluster(next)))
 }
 
-// nextClusterVersion is the version to set, empty to leave it. While it is not
-// decided and a member can't be asked it is the lowest there is, as in etcd.
-func (s *Server) nextClusterVersion() string {
-	lowest, err := s.lowestVersion()
-	current, undecided := semver.NewVersion(s.store.ClusterVersion())
+// GetStorageVersion implements serverversion.Server. What etcd's members keep in
+// their file differs from version to version, and members follow the cluster's
+// with theirs. Here nothing differs, so it always is the cluster's, as far down as
+// etcd can go. It is nil before that is decided.
+func (v versions) GetStorageVersion() *semver.Version {
+	agreed := v.GetClusterVersion()
 	switch {
-	case undecided != nil && err != nil:
-		return version.MinClusterVersion
-	case err != nil:
-		s.opts.Logger.Debug("cannot decide the cluster version", zap.Error(err))
-		return ""
-	case undecided == nil && !current.LessThan(*lowest):
-		return ""
+	case agreed == nil:
+		return nil
+	case agreed.LessThan(version.V3_6):
+		lowest := version.V3_5
+		return &lowest
 	}
-	return lowest.String()
+	return majorMinor(agreed)
 }
 
-// lowestVersion is the lowest major and minor version of the members. The error
-// tells which of them could not be asked.
-func (s *Server) lowestVersion() (*semver.Version, error) {
-	own := semver.New(version.Version)
-	lowest := &semver.Version{Major: own.Major, Minor: own.Minor}
-	for _, m := range s.store.Members() {
-		if m.ID == s.memberID {
+// UpdateStorageVersion implements serverversion.Server.
+func (versions) UpdateStorageVersion(semver.Version) error { return nil }
+
+// GetMembersVersions implements serverversion.Server. What could not be asked is
+// nil.
+func (v versions) GetMembersVersions() map[string]*version.Versions {
+	all := make(map[string]*version.Versions)
+	for _, m := range v.store.Members() {
+		id := types.ID(m.ID).String()
+		if m.ID == v.memberID {
+			all[id] = &version.Versions{Server: version.Version, Cluster: v.store.ClusterVersion()}
 			continue
 		}
-		v, err := s.versionOf(m)
+		answer, err := v.versionsOf(m)
 		if err != nil {
-			return nil, fmt.Errorf("version of member %x: %w", m.ID, err)
+			v.opts.Logger.Debug("failed to get version", zap.String("remote-member-id", id), zap.Error(err))
 		}
-		if own.LessThan(*v) {
-			s.opts.Logger.Warn("leader found higher-versioned member", zap.String("local-member-version", version.Version),
-				zap.Stringer("remote-member-id", types.ID(m.ID)), zap.String("remote-member-version", v.String()))
-		}
-		if v = (&semver.Version{Major: v.Major, Minor: v.Minor}); v.LessThan(*lowest) {
-			lowest = v
-		}
+		all[id] = answer
 	}
-	return lowest, nil
+	return all
 }
 
-// versionOf asks a member for the version of its server.
-func (s *Server) versionOf(m sqlstore.Member) (*semver.Version, error) {
+// versionsOf asks a member for the version of its server.
+func (v versions) versionsOf(m sqlstore.Member) (*version.Versions, error) {
 	err := errors.New("it has no peer URL")
 	for _, url := range m.PeerURLs {
-		var v *semver.Version
-		if v, err = s.versionAt(url); err == nil {
-			return v, nil
+		var answer *version.Versions
+		if answer, err = v.versionsAt(url); err == nil {
+			return answer, nil
 		}
 	}
 	return nil, err
 }
 
-func (s *Server) versionAt(url string) (*semver.Version, error) {
-	ctx, cancel := context.WithTimeout(s.stop, s.opts.requestTimeout())
+func (v versions) versionsAt(url string) (*version.Versions, error) {
+	ctx, cancel := context.WithTimeout(v.stop, v.opts.requestTimeout())
 	defer cancel()
-	got, err := s.peers.get(ctx, url+versionPath, maxVersionBytes)
+	got, err := v.peers.get(ctx, url+versionPath, maxVersionBytes)
 	if err != nil {
 		return nil, err
 	}
-	var answer version.Versions
-	if err := json.Unmarshal(got.body, &answer); err != nil {
+	answer := new(version.Versions)
+	if err := json.Unmarshal(got.body, answer); err != nil {
 		return nil, fmt.Errorf("answer of %s%s: %w", url, versionPath, err)
 	}
-	return semver.NewVersion(answer.Server)
+	return answer, nil
+}
+
+// checkVersion refuses a store whose cluster is of a later version than this
+// server: its log may hold what this server does not know.
+func checkVersion(agreed string) error {
+	cluster, err := semver.NewVersion(agreed)
+	if err != nil {
+		return nil // not decided yet
+	}
+	if majorMinor(semver.New(version.Version)).LessThan(*cluster) {
+		return fmt.Errorf("invalid downgrade; server version is lower than determined cluster version (%s, %s)",
+			version.Version, version.Cluster(agreed))
+	}
+	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/membershippb"
 
 	"keelson.io/keelson/sqlstore/sqldb"
 )
@@ -23,6 +24,13 @@ type Member struct {
 	IsLearner  bool     `json:"isLearner,omitempty"`
 	Name       string   `json:"name,omitempty"`
 	ClientURLs []string `json:"clientURLs,omitempty"`
+}
+
+// Downgrade is what the cluster was told about being downgraded, in etcd's JSON
+// form. The zero value says that it is not.
+type Downgrade struct {
+	TargetVersion string `json:"target-version"`
+	Enabled       bool   `json:"enabled"`
 }
 
 // MembershipChange is what a configuration entry of the log does. ConfState
@@ -40,6 +48,7 @@ type clusterState struct {
 	removed   map[uint64]struct{}
 	alarms    map[alarmKey]struct{}
 	version   string
+	downgrade Downgrade
 	confState []byte
 }
 
@@ -57,6 +66,12 @@ func (c *clusterState) recover(state sqldb.State) error {
 	c.alarms = make(map[alarmKey]struct{})
 	c.version = state.Settings[sqldb.SettingClusterVersion].Text
 	c.confState = state.Settings[sqldb.SettingConfState].Blob
+	c.downgrade = Downgrade{}
+	if text := state.Settings[sqldb.SettingDowngrade].Text; text != "" {
+		if err := json.Unmarshal([]byte(text), &c.downgrade); err != nil {
+			return fmt.Errorf("sqlstore: downgrade %q: %w", text, err)
+		}
+	}
 	for _, r := range state.Members {
 		if r.Removed {
 			c.removed[r.ID] = struct{}{}
@@ -138,11 +153,28 @@ func (s *Store) applyCluster(r *pb.InternalRaftRequest) bool {
 		if err := s.putMember(m); err != nil {
 			panic(err) // a struct of strings and numbers always encodes
 		}
-	case r.DowngradeInfoSet != nil, r.DowngradeVersionTest != nil:
+	case r.DowngradeInfoSet != nil:
+		s.setDowngrade(r.DowngradeInfoSet)
+	case r.DowngradeVersionTest != nil: // it does nothing in etcd either
 	default:
 		return false
 	}
 	return true
+}
+
+func (s *Store) setDowngrade(r *membershippb.DowngradeInfoSetRequest) {
+	var d Downgrade
+	if r.Enabled {
+		d = Downgrade{Enabled: true, TargetVersion: r.Ver}
+	}
+	text, err := json.Marshal(d)
+	if err != nil {
+		panic(err) // a struct of a string and a bool always encodes
+	}
+	s.cluster.mu.Lock()
+	s.cluster.downgrade = d
+	s.cluster.mu.Unlock()
+	s.batch.Settings = append(s.batch.Settings, sqldb.Setting{Name: sqldb.SettingDowngrade, Text: string(text)})
 }
 
 // Member returns one member.
@@ -180,6 +212,13 @@ func (s *Store) ClusterVersion() string {
 	s.cluster.mu.RLock()
 	defer s.cluster.mu.RUnlock()
 	return s.cluster.version
+}
+
+// Downgrade returns whether the cluster is to be downgraded, and to what.
+func (s *Store) Downgrade() Downgrade {
+	s.cluster.mu.RLock()
+	defer s.cluster.mu.RUnlock()
+	return s.cluster.downgrade
 }
 
 // ConfState returns the encoded raftpb.ConfState of the applied index, nil if

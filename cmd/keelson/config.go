@@ -69,6 +69,7 @@ type config struct {
 	maxLearners                    int
 	corruptCheckTime               time.Duration
 	compactHashCheckTime           time.Duration
+	downgradeCheckTime             time.Duration
 	preVote, unsafeNoFsync, pprof  bool
 	grpcGateway                    bool
 	metrics                        string
@@ -149,6 +150,7 @@ func (c *config) checkTimes() error {
 		faultIf(c.electionMillis < 5*c.heartbeatMillis, "--election-timeout[%vms] should be at least as 5 times as --heartbeat-interval[%vms]", c.electionMillis, c.heartbeatMillis),
 		faultIf(c.electionMillis > maxElectionMillis, "--election-timeout[%vms] is too long, and should be set less than %vms", c.electionMillis, maxElectionMillis),
 		faultIf(c.corruptCheckTime < 0, "--corrupt-check-time=%v is negative", c.corruptCheckTime),
+		faultIf(c.downgradeCheckTime < 0, "--downgrade-check-time=%v is negative", c.downgradeCheckTime),
 		faultIf(c.compactHashCheckTime <= 0, "--compact-hash-check-time must be >0 (set to %v)", c.compactHashCheckTime),
 	)
 }

@@ -38,7 +38,7 @@ func (c *config) featureOptions() []option {
 		{name: "watch-progress-notify-interval", value: value(&c.watchProgressInterval, 0), help: "Time between progress notifications of watches that want them; 0: 10m."},
 		{name: "warning-apply-duration", value: value(&c.warningApplyDuration, 100*time.Millisecond), help: "Time from which applying an entry is logged as slow."},
 		{name: "bootstrap-defrag-threshold-megabytes", value: unused[uint](0), state: ignored, help: "Free megabytes from which bbolt's file is written anew at the start."},
-		{name: "downgrade-check-time", value: unused(5 * time.Second), state: missing, help: "Time between looks at an ongoing downgrade."},
+		{name: "downgrade-check-time", value: value(&c.downgradeCheckTime, 5*time.Second), help: "Time between looks at an ongoing downgrade."},
 		{name: "snapshot-catchup-entries", value: value(&c.snapshotCatchUpEntries, 5000), help: "Entries kept for members that lag behind."},
 		{name: "feature-gates", value: unused(""), state: missing, help: "Features to turn on or off, as name=true,name=false."},
 		{name: "config-file", key: noKey, value: value(&c.configFile, ""), help: "File that all settings are taken from."},

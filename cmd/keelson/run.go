@@ -260,15 +260,24 @@ func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Op
 		ElectionTimeout: c.election(), StrictReconfig: c.strictReconfig(), MaxLearners: c.maxLearners,
 		CompactHashCheckInterval: c.compactHashCheckTime, CorruptCheckTime: c.corruptCheckTime,
 		MaxRequestBytes: int(c.maxRequestBytes), MaxTxnOps: int(c.maxTxnOps),
-		MaxConcurrentStreams: c.maxConcurrentStreams,
-		AutoCompaction:       c.autoCompaction,
-		QuotaBackendBytes:    c.quotaBackendBytes, QuotaAsEtcd: c.quotaAsEtcd,
+		MaxConcurrentStreams:   c.maxConcurrentStreams,
+		DowngradeCheckInterval: orNever(c.downgradeCheckTime),
+		AutoCompaction:         c.autoCompaction,
+		QuotaBackendBytes:      c.quotaBackendBytes, QuotaAsEtcd: c.quotaAsEtcd,
 		KeepAliveMinTime: c.keepAliveMinTime, KeepAliveInterval: c.keepAliveInterval, KeepAliveTimeout: c.keepAliveTimeout,
 		WatchProgressInterval: c.watchProgressInterval,
 		WarningApplyDuration:  c.warningApplyDuration, WarningUnaryRequestDuration: c.warningUnaryRequestDuration,
 		CORS: c.cors, HostWhitelist: c.hostWhitelist,
 		Metrics: c.metrics, DisableGateway: !c.grpcGateway, Profiling: c.pprof, Version: version,
 	}
+}
+
+// orNever turns etcd's 0, for what is not to be done, into the server's.
+func orNever(interval time.Duration) time.Duration {
+	if interval == 0 {
+		return -1
+	}
+	return interval
 }
 
 // removalDelay lets a removed member's last messages out, the answer to who had

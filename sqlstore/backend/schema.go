@@ -42,6 +42,7 @@ const (
 	finishedCompactKey  = "finishedCompactRev"
 	storageVersionKey   = "storageVersion"
 	clusterVersionKey   = "clusterVersion"
+	downgradeKey        = "downgrade"
 	authRevisionKey     = "authRevision"
 )
 
@@ -141,6 +142,9 @@ func (p *pairs) addMeta(state *sqldb.State) error {
 		return nil
 	}
 	p.add(clusterBucket, clusterVersionKey, []byte(cluster))
+	if downgrade := state.Settings[sqldb.SettingDowngrade].Text; downgrade != "" {
+		p.add(clusterBucket, downgradeKey, []byte(downgrade))
+	}
 	storage, err := storageVersion(cluster)
 	if err != nil {
 		return err

@@ -96,6 +96,7 @@ const (
 	SettingCompactFinished  = "compact_revision_finished"  // integer
 	SettingConfState        = "conf_state"                 // blob, raftpb.ConfState
 	SettingClusterVersion   = "cluster_version"            // text
+	SettingDowngrade        = "downgrade"                  // text, etcd's JSON
 )
 
 // Setting is one named value: exactly one of Text, Blob and Int counts, in that
