@@ -30,9 +30,10 @@ type receiver struct {
 
 	// snapshots is held while one is verified and given to the log: two may be of one index, in one file.
 	snapshots sync.Mutex
-	// taken is the index of the newest that the log took. Its file is the log's, however many members send it again:
-	// the log may be about to restore it, and has no other copy.
+	// taken is the index of the newest that the log took, and file what was received for it. That is the log's, however
+	// many members send it again: the log may be about to restore it, and has no other copy.
 	taken uint64
+	file  os.FileInfo
 
 	// refused makes a member wait whose snapshots were refused.
 	refused refused
@@ -120,24 +121,44 @@ func (r *receiver) processSnapshot(ctx context.Context, m *raftpb.Message) error
 	defer r.snapshots.Unlock()
 	index := m.GetSnapshot().GetMetadata().GetIndex()
 	path := SnapshotPath(r.dir, index)
-	err := r.VerifySnapshot(ctx, m.GetSnapshot(), path)
+	if index == r.taken {
+		return r.processAgain(ctx, m, path)
+	}
+	file, err := os.Stat(path)
 	if err == nil {
-		if err = r.Step(ctx, m); err == nil {
-			r.taken = max(r.taken, index)
-			r.refused.forget()
-			return nil
+		err = r.VerifySnapshot(ctx, m.GetSnapshot(), path)
+	}
+	if err == nil {
+		err = r.Step(ctx, m)
+	}
+	if err == nil {
+		if index > r.taken {
+			r.taken, r.file = index, file
 		}
+		r.refused.forget()
+		return nil
 	}
 	pause := r.refused.note(m.GetFrom())
 	r.logger.Warn("refused a snapshot", zap.String("path", path), zap.Stringer("remote-peer-id", types.ID(m.GetFrom())),
 		zap.Duration("none-taken-from-it-for", pause), zap.Error(err))
-	if index == r.taken {
-		return err
-	}
 	if rm := os.Remove(path); rm != nil && !errors.Is(rm, os.ErrNotExist) {
 		err = errors.Join(err, rm)
 	}
 	return err
+}
+
+// processAgain takes a snapshot that the log took before. The log only wants to answer it. Its content is not looked at:
+// the state machine may be making it its own, and would lose its locks on the file when that is closed here. What came
+// after the state machine had taken the first over is of no use to anybody.
+func (r *receiver) processAgain(ctx context.Context, m *raftpb.Message, path string) error {
+	file, err := os.Stat(path)
+	if err == nil && !os.SameFile(file, r.file) {
+		err = os.Remove(path)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.logger.Warn("cannot remove a snapshot that came again", zap.String("path", path), zap.Error(err))
+	}
+	return r.Step(ctx, m)
 }
 
 // IsIDRemoved implements rafthttp.Raft.

@@ -241,13 +241,32 @@ func TestSnapshotIsReceivedAndVerified(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	b.mu.Lock()
-	b.verify = func(string) error { return errors.New("no memory to look at it") }
-	b.mu.Unlock()
-	if got := send(); got != raft.SnapshotFailure {
-		t.Errorf("a snapshot sent again and refused is reported as %v", got)
+	b.verify = func(string) error {
+		t.Error("the content that the log took is opened")
+		return errors.New("no memory to look at it")
 	}
+	b.mu.Unlock()
+	again := func() {
+		t.Helper()
+		if got := send(); got != raft.SnapshotFinish {
+			t.Errorf("a snapshot sent again is reported as %v", got)
+		}
+		receive(t, "message of a snapshot sent again", b.messages)
+	}
+	again()
 	if data, err := os.ReadFile(path); err != nil || !bytes.Equal(data, content) {
 		t.Errorf("the content that the log took is gone: %v", err)
+	}
+	live := path + ".live" // as the state machine does when it takes the content over
+	if err := os.Rename(path, live); err != nil {
+		t.Fatal(err)
+	}
+	again()
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("content that came after the log had taken the first over stays: %v", err)
+	}
+	if data, err := os.ReadFile(live); err != nil || !bytes.Equal(data, content) {
+		t.Errorf("the content that was taken over is gone: %v", err)
 	}
 }
 
