@@ -5,7 +5,6 @@ package sqlstore
 
 import (
 	"context"
-	"errors"
 	"math"
 	"slices"
 	"sync"
@@ -113,11 +112,11 @@ func (c *compactor) run(ctx context.Context, s *Store) {
 		c.target, c.ordered = 0, nil
 		c.mu.Unlock()
 		s.hashCompactions(ctx, ordered)
-		if rev == 0 {
+		if rev == 0 || ctx.Err() != nil {
 			continue
 		}
 		if err := s.compact(ctx, rev); err != nil {
-			if !errors.Is(err, context.Canceled) {
+			if ctx.Err() == nil {
 				s.log.Error("compaction stopped; it is resumed at the next start or compaction",
 					zap.Int64("compact-revision", rev), zap.Error(err))
 			}
@@ -147,8 +146,8 @@ func (s *Store) compact(ctx context.Context, rev int64) error {
 	total := 0
 	for cursor, more := "", true; more; {
 		var seqs []int64
-		seqs, cursor, more = s.compactSlice(cursor, rev)
-		if err := ctx.Err(); err != nil {
+		var err error
+		if seqs, cursor, more, err = s.compactSlice(ctx, cursor, rev); err != nil {
 			return err
 		}
 		if len(seqs) == 0 {
@@ -176,10 +175,13 @@ func (s *Store) millisSince(start time.Time) float64 {
 }
 
 // compactSlice compacts up to Options.CompactionBatch keys from cursor on and
-// publishes the result. It returns the rows to delete and where to go on.
-func (s *Store) compactSlice(cursor string, rev int64) (seqs []int64, next string, more bool) {
+// publishes the result. It returns the rows to delete and where to go on. Its error is ctx's.
+func (s *Store) compactSlice(ctx context.Context, cursor string, rev int64) (seqs []int64, next string, more bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return nil, "", false, err
+	}
 	start := s.opts.DB.Clock.Now()
 	defer func() { s.opts.Metrics.CompactionPause.Observe(s.millisSince(start)) }()
 	type change struct{ from, to *entry }
@@ -215,5 +217,5 @@ func (s *Store) compactSlice(cursor string, rev int64) (seqs []int64, next strin
 	if len(changes) > 0 {
 		s.publish()
 	}
-	return seqs, next, more
+	return seqs, next, more, nil
 }

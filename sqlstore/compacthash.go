@@ -134,7 +134,7 @@ func (s *Store) hashCompaction(ctx context.Context, c compaction) (HashResult, e
 	h.begin()
 	// Page by page, since nobody else deletes rows: a long read transaction would keep
 	// the -wal file from being emptied.
-	err := s.db.use(func(db *sqldb.DB) error {
+	err := s.db.use(ctx, func(db *sqldb.DB) error {
 		return db.Scan(ctx, 1, func(r sqldb.Row) error {
 			if r.Revision > c.at {
 				return errHashed

@@ -159,8 +159,10 @@ type historyPage struct {
 // historyPage reads rows of revisions in [w.next, end) from SQLite and keeps
 // those that w wants. A revision is never split over two pages.
 func (s *Store) historyPage(ctx context.Context, w *watcher, end int64) (historyPage, error) {
-	page := historyPage{next: end}
-	err := s.db.use(func(db *sqldb.DB) (err error) {
+	var page historyPage
+	err := s.db.use(ctx, func(db *sqldb.DB) (err error) {
+		page = historyPage{next: end}
+		s.hub.checkCursor(w)
 		seq := w.cursor
 		if seq == 0 {
 			if seq, err = db.SeqOfRevision(ctx, w.next); err != nil {

@@ -250,9 +250,6 @@ func (h *hub) catchUp(ctx context.Context, w *watcher) ([]*sharedEvent, bool, er
 		h.mu.Unlock()
 		return nil, false, ErrCompacted
 	}
-	if w.restores != h.restores {
-		w.restores, w.cursor = h.restores, 0
-	}
 	ringFirst := h.ring.first
 	if w.next >= ringFirst {
 		groups := h.ring.since(w.next, historyPageRows)
@@ -278,6 +275,15 @@ func (h *hub) catchUpFromRows(ctx context.Context, w *watcher, end int64) ([]*sh
 	}
 	w.next, w.cursor = page.next, page.cursor
 	return page.events, false, nil
+}
+
+// checkCursor forgets where a watcher reads on if that is a row of a database that was replaced.
+func (h *hub) checkCursor(w *watcher) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if w.restores != h.restores {
+		w.restores, w.cursor = h.restores, 0
+	}
 }
 
 // restored goes on at revision rev after the history between was replaced at one

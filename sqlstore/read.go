@@ -321,7 +321,8 @@ func (s *Store) loadAll(ctx context.Context, pairs []pair) ([][]byte, error) {
 		seqs[i] = pairs[c].v.seq
 	}
 	found := 0
-	err := s.db.use(func(db *sqldb.DB) error {
+	err := s.db.use(ctx, func(db *sqldb.DB) error {
+		found = 0
 		return db.Read(ctx, seqs, func(i int, r sqldb.Row) error {
 			if v := pairs[cold[i]].v; v.isOf(r) {
 				out[cold[i]] = s.warm(v, r)

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 
+	"go.uber.org/zap"
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"keelson.io/keelson/sqlstore/index"
@@ -98,8 +100,8 @@ func (s *Store) loadRow(l *loaded, r *sqldb.RowMeta) error {
 	var old int64
 	if len(e.versions) > 0 {
 		p := e.last()
-		if p.revision > r.Revision {
-			return fmt.Errorf("sqlstore: row %d: revision %d of a key after revision %d", r.Seq, r.Revision, p.revision)
+		if err := ascends(p.revision, r); err != nil {
+			return err
 		}
 		old = int64(p.size)
 	}
@@ -110,6 +112,14 @@ func (s *Store) loadRow(l *loaded, r *sqldb.RowMeta) error {
 	l.rev = max(l.rev, r.Revision)
 	l.seq = max(l.seq, r.Seq)
 	s.opts.Observe(Change{Kind: ChangeLoad, Key: e.key, OldSize: old, NewSize: int64(v.size), History: old + tombstoneBytes(e.key, v)})
+	return nil
+}
+
+// ascends refuses a row that comes after a newer one of its key, of revision before.
+func ascends(before int64, r *sqldb.RowMeta) error {
+	if before > r.Revision {
+		return fmt.Errorf("sqlstore: row %d: revision %d of a key after revision %d", r.Seq, r.Revision, before)
+	}
 	return nil
 }
 
@@ -143,6 +153,8 @@ func (s *Store) install(l *loaded) error {
 // from the new rows, and those that are behind its compacted revision are cancelled
 // with that. Open snapshots end.
 //
+// The database that is replaced need not be writable: what waits to be written to it is dropped.
+//
 // Nothing has happened if file is older than the store, foreign or cut off. After any
 // other error the store can't go on, and FinishRestore must be called before the next
 // Open; so must it after a crash.
@@ -158,8 +170,18 @@ func (s *Store) Restore(ctx context.Context, file string) error {
 	if err := c.recover(state); err != nil {
 		return err
 	}
+	taken := takenOver(s.opts.DB.Path)
+	if err := os.Rename(file, taken); err != nil {
+		return fmt.Errorf("sqlstore: %w", err)
+	}
+	s.compactor.cancel()
+	end, err := s.db.abandon()
+	defer end()
+	if err != nil {
+		s.log.Warn("closing the database that a snapshot replaces", zap.Error(err))
+	}
 	s.compactor.stop()
-	if err := s.replaceDatabase(ctx, file); err != nil {
+	if err := s.replaceDatabase(ctx, taken); err != nil {
 		return err
 	}
 	s.tellLeases()
@@ -169,12 +191,8 @@ func (s *Store) Restore(ctx context.Context, file string) error {
 
 // replaceDatabase is the part of Restore while which nobody reads rows.
 func (s *Store) replaceDatabase(ctx context.Context, file string) error {
-	ended := s.db.end()
 	s.db.gate.Lock()
 	defer s.db.gate.Unlock()
-	if err := errors.Join(ended, s.db.now().Close(ctx)); err != nil {
-		return err
-	}
 	s.pins.clear()
 	s.cache.clear() // two stores' values would be too much
 	if err := sqldb.Replace(s.opts.DB.Path, file); err != nil {
@@ -184,7 +202,14 @@ func (s *Store) replaceDatabase(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	s.db.set(s.ctx, db)
+	if err := s.show(ctx, db); err != nil {
+		return errors.Join(err, db.Abandon())
+	}
+	return nil
+}
+
+// show loads a database that Restore has put in place, and has readers see it.
+func (s *Store) show(ctx context.Context, db *sqldb.DB) error {
 	s.opts.Observe(Change{Kind: ChangeReset})
 	l, err := s.loadDB(ctx, db)
 	if err != nil {
@@ -195,8 +220,10 @@ func (s *Store) replaceDatabase(ctx context.Context, file string) error {
 	if err := s.install(l); err != nil {
 		return err
 	}
+	s.db.set(s.ctx, db)
 	s.compactHashes.clear()
 	s.hub.restored(s.rev, s.publish)
+	s.pins.clear() // of the old view, which was readable until now
 	s.compactor.resume(l)
 	return nil
 }

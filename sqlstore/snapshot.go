@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -43,7 +45,7 @@ type Snapshot struct {
 func (s *Store) OpenSnapshot(ctx context.Context) (*Snapshot, error) {
 	start := s.opts.DB.Clock.Now()
 	var cp *sqldb.Copy
-	err := s.db.use(func(db *sqldb.DB) (err error) {
+	err := s.db.use(ctx, func(db *sqldb.DB) (err error) {
 		cp, err = db.Copy(ctx)
 		return err
 	})
@@ -78,24 +80,25 @@ func describe(state *sqldb.State) (*Snapshot, error) {
 func (s *Store) OpenBackend(ctx context.Context) (*Snapshot, error) {
 	start := s.opts.DB.Clock.Now()
 	for {
+		before := s.db.ptr.Load()
 		snapshot, err := s.writeBackend(ctx)
 		switch {
 		case err == nil:
 			snapshot.Body = &snapshotBody{ReadCloser: snapshot.Body, store: s, start: start}
 			return snapshot, nil
-		case !errors.Is(err, sqldb.ErrClosed):
-			return nil, err
-		case s.ctx.Err() != nil:
+		case s.db.replaced(ctx, before, err):
+		case errors.Is(err, sqldb.ErrClosed) && s.ctx.Err() != nil:
 			return nil, ErrClosed
+		default:
+			return nil, err
 		}
-		// Restore has replaced the database; or is about to, and then use waits for it.
 	}
 }
 
 // writeBackend is one attempt of OpenBackend.
 func (s *Store) writeBackend(ctx context.Context) (*Snapshot, error) {
 	var cp *sqldb.Copy
-	err := s.db.use(func(db *sqldb.DB) (err error) {
+	err := s.db.use(ctx, func(db *sqldb.DB) (err error) {
 		cp, err = db.Copy(ctx)
 		return err
 	})
@@ -134,11 +137,16 @@ func (b *snapshotBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
-// VerifySnapshot tells whether file is a Snapshot's Body, whole, of entry index. It
+// VerifySnapshot tells whether file is a Snapshot's Body, whole, of entry index, from which memory can be rebuilt. It
 // reads all of it and changes nothing. Errors wrap sqldb.ErrForeignFile,
 // sqldb.ErrNewerSchema or sqldb.ErrCorrupt where they apply.
 func VerifySnapshot(ctx context.Context, file string, index uint64) error {
-	state, err := sqldb.Verify(ctx, file)
+	newest := make(map[string]int64) // revision of each key
+	state, err := sqldb.Verify(ctx, file, func(r sqldb.RowMeta) error {
+		err := ascends(newest[r.Key], &r)
+		newest[r.Key] = r.Revision
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -149,7 +157,29 @@ func VerifySnapshot(ctx context.Context, file string, index uint64) error {
 	return c.recover(state)
 }
 
-// FinishRestore ends a Restore that a crash cut short. It is called before Open: if
-// there is a file, which must be verified, it takes the place of the database at
-// dbPath; if there is none, nothing happens.
-func FinishRestore(dbPath, file string) error { return sqldb.Replace(dbPath, file) }
+// takenOver names the file that Restore has begun to put in the place of the database: whoever receives the same
+// snapshot again does not find it.
+func takenOver(dbPath string) string { return dbPath + "-restore" }
+
+// FinishRestore ends a Restore that a crash cut short, or kept from beginning. It is called before Open with the newest
+// snapshot that the log has taken, and the file that was received for it. That file, which must be verified, takes the
+// place of the database at dbPath, unless there is none, or the database is not older: then the file came once more
+// after the Restore, and is removed.
+func FinishRestore(ctx context.Context, dbPath, file string, index uint64) error {
+	if err := sqldb.Replace(dbPath, takenOver(dbPath)); err != nil {
+		return err
+	}
+	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("sqlstore: %w", err)
+	}
+	applied, err := sqldb.AppliedIndex(ctx, dbPath)
+	switch {
+	case err == nil && applied >= index:
+		return os.Remove(file)
+	case err == nil || errors.Is(err, fs.ErrNotExist) || errors.Is(err, sqldb.ErrCorrupt):
+		return sqldb.Replace(dbPath, file)
+	}
+	return err
+}

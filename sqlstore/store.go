@@ -137,17 +137,20 @@ func (s *Store) observe(e event, replaced *version) {
 	s.opts.Observe(c)
 }
 
-// Close stops compaction, writes what is left and closes the database clean.
+// Close stops compaction, writes what is left and closes the database clean. When ctx ends before all is written it is
+// given up, as by a crash. An Apply that waits for the writer fails.
 func (s *Store) Close(ctx context.Context) error {
 	s.cancel()
+	// The database first: compaction may wait for an Apply that waits for room in the writer's backlog.
+	err := s.db.now().Close(ctx)
 	s.compactor.stop()
-	return s.db.now().Close(ctx)
+	return err
 }
 
 // Persist makes everything applied so far survive a loss of power and returns
 // the index up to which it does.
 func (s *Store) Persist(ctx context.Context) (applied uint64, err error) {
-	err = s.db.use(func(db *sqldb.DB) error {
+	err = s.db.use(ctx, func(db *sqldb.DB) error {
 		applied, err = db.Persist(ctx)
 		return err
 	})

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -120,7 +119,7 @@ func open(ctx context.Context, c *config, id identity, logger *zap.Logger) (n *n
 	if n.lock, err = disk.LockDir(c.dataDir); err != nil {
 		return n, err
 	}
-	if err = prepareDataDir(c); err != nil {
+	if err = prepareDataDir(ctx, c); err != nil {
 		return n, err
 	}
 	if err = c.selfCert(logger); err != nil {
@@ -199,7 +198,7 @@ func nameStore(err error, dataDir string) error {
 // prepareDataDir refuses an etcd's data directory, whose history is in a bbolt
 // file, makes the folder of the store's file, and puts a received snapshot in the
 // place of that file if a crash came between receiving and doing so.
-func prepareDataDir(c *config) error {
+func prepareDataDir(ctx context.Context, c *config) error {
 	path := filepath.Join(c.dataDir, storeFile)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(c.dataDir, bboltFile)); err == nil {
@@ -213,7 +212,7 @@ func prepareDataDir(c *config) error {
 	if err != nil || !found {
 		return err
 	}
-	return sqlstore.FinishRestore(path, peer.SnapshotPath(snapDir(c), index))
+	return sqlstore.FinishRestore(ctx, path, peer.SnapshotPath(snapDir(c), index), index)
 }
 
 // lessorOptions has a revocation proposed again when etcd's time for a request
@@ -295,48 +294,29 @@ func (n *node) serve(ctx context.Context, l listeners) error {
 		go func() { failed <- n.serveMetrics(l) }()
 	}
 	n.watchTLS(ctx)
-	// What ends the node ends it during the check, too.
-	checking, cancel := context.WithCancel(ctx)
-	checked := make(chan error, 1)
-	var check sync.WaitGroup
-	check.Go(func() { checked <- n.server.CheckInitialCorruption(checking) })
-	defer check.Wait()
-	defer cancel()
-	for {
-		select {
-		case err := <-checked:
-			switch {
-			case err == nil:
-				for _, l := range l.clients {
-					go func() { failed <- n.server.Serve(l) }()
-				}
-			case ctx.Err() == nil:
-				return err
-			}
-		case <-n.peers.Errors():
-			// The others do not take this one's messages any more. It was away when it was
-			// removed, so its log does not say it.
-			return n.leave()
-		case <-n.machine.Removed():
-			return n.leave()
-		case <-ctx.Done():
-			n.logger.Info("stopping")
-			return nil
-		case err := <-failed:
-			return err
-		case <-n.log.Done():
-			return n.log.Status().Err
-		case <-n.machine.Failed():
-			return n.machine.Err()
-		}
+	if err := n.server.CheckInitialCorruption(ctx); err != nil {
+		return err
 	}
-}
-
-// leave is the end of a member that was removed, an ordinary one.
-func (n *node) leave() error {
-	n.logger.Warn("stopping: "+errRemoved.Error(), zap.Stringer("local-member-id", types.ID(n.log.Status().MemberID)))
-	time.Sleep(removalDelay)
-	return nil
+	for _, l := range l.clients {
+		go func() { failed <- n.serveClients(l) }()
+	}
+	select {
+	case err := <-n.peers.Errors():
+		return err
+	case <-n.machine.Removed():
+		n.logger.Warn("stopping: "+errRemoved.Error(), zap.Stringer("local-member-id", types.ID(n.log.Status().MemberID)))
+		time.Sleep(removalDelay)
+		return nil
+	case <-ctx.Done():
+		n.logger.Info("stopping")
+		return nil
+	case err := <-failed:
+		return err
+	case <-n.log.Done():
+		return n.log.Status().Err
+	case <-n.machine.Failed():
+		return n.machine.Err()
+	}
 }
 
 // handoverTimeout bounds the handing over of leadership, in election timeouts.

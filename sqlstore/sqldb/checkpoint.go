@@ -49,7 +49,8 @@ import (
 // some batch, and not before the last one that Persist answered for.
 //
 // Full mode. Step 4 fails when somebody reads an old state of the database, as each
-// Copy does until it is closed; the -wal file then grows by all that is written. The
+// Copy does until it is closed; the -wal file then grows by all that is written, and
+// beyond a bound the oldest Copy is ended. The
 // writer then syncs the -wal file, clears the undo file and sets synchronous=NORMAL:
 // SQLite does all its own syncs, at the old price, until a checkpoint manages to
 // empty the file. The same happens when a step fails, and at the start. A sync
@@ -113,6 +114,10 @@ func (db *DB) checkpointDue(now time.Time) bool {
 func (db *DB) checkpoint() error {
 	start := db.opts.Clock.Now()
 	db.lastCheckpoint = start
+	if limit := max(db.opts.copyWALBytes, db.pages*db.pageSize); db.walBytes > limit && db.copies.endOldest() {
+		db.opts.Logger.Warn("ended a copy of the database, which was read too slowly: the -wal file can't be emptied while it is open",
+			zap.String("path", db.opts.Path), zap.Int64("wal-bytes", db.walBytes), zap.Int64("limit-bytes", limit))
+	}
 	var err error
 	if db.light {
 		err = db.checkpointLight()
@@ -289,8 +294,27 @@ func (db *DB) closeWriter() error {
 	if err == nil {
 		err = db.checkpoint()
 	}
+	if isSyncFailure(err) {
+		return errors.Join(err, db.closeAsIs(), db.closeFiles())
+	}
 	// SQLite checkpoints once more as it closes.
-	err = errors.Join(err, db.w.exec(fullSync), db.w.close(), db.undo.close())
-	// The last of all: closing the file drops this process's locks on it.
-	return errors.Join(err, db.file.Close())
+	return errors.Join(err, db.w.exec(fullSync), db.w.close(), db.closeFiles())
 }
+
+// closeAsIs closes the writer's connection and leaves the files as they are. SQLite copies the -wal file and removes
+// it when its last connection closes; after a failed sync that would take the word of a kernel that has forgotten
+// what it could not write. So the last one is one that can't write. Without such a one the writer's stays open.
+func (db *DB) closeAsIs() error {
+	last, err := openConn(context.Background(), db.opts.Path, modeRead, "busy_timeout=5000")
+	if err != nil {
+		return checked(db.opts.Path, "left open", err)
+	}
+	// It counts from its first read on.
+	if _, err := last.int("SELECT count(*) FROM setting"); err != nil {
+		return errors.Join(checked(db.opts.Path, "left open", err), last.close())
+	}
+	return errors.Join(db.w.close(), last.close())
+}
+
+// closeFiles is the last of all: closing the file drops this process's locks on it.
+func (db *DB) closeFiles() error { return errors.Join(db.undo.close(), db.file.Close()) }

@@ -37,6 +37,7 @@ type accessMode string
 const (
 	modeCreate accessMode = "rwc"
 	modeUse    accessMode = "rw"
+	modeRead   accessMode = "ro"
 )
 
 // openConn opens a connection and runs the pragmas on it.
@@ -124,14 +125,19 @@ func (s *stmt) run(args ...any) error {
 // again for the next row, blobs and texts in it are the callee's. fn's error ends
 // the query and is returned.
 func (c *conn) each(sql string, fn func(cols []driver.Value) error, args ...any) error {
+	// No context: the driver would start a goroutine for each query to watch it.
+	// Callers keep queries short and look at their context between them.
+	return c.eachUntil(context.Background(), sql, fn, args...)
+}
+
+// eachUntil is each for a query that takes long to its first row: the end of ctx interrupts it.
+func (c *conn) eachUntil(ctx context.Context, sql string, fn func(cols []driver.Value) error, args ...any) error {
 	s, err := c.prepare(sql)
 	if err != nil {
 		return err
 	}
 	s.bind(args)
-	// No context: the driver would start a goroutine for each query to watch it.
-	// Callers keep queries short and look at their context between them.
-	rows, err := s.query.QueryContext(context.Background(), s.args)
+	rows, err := s.query.QueryContext(ctx, s.args)
 	if err != nil {
 		return err
 	}

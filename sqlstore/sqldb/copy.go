@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 )
 
@@ -33,6 +34,7 @@ type Copy struct {
 	rest   []byte // of the page at hand
 	given  int64  // bytes
 	ending error  // what Read returns from now on; nil while there is more
+	closed error  // why it was closed
 }
 
 const (
@@ -46,18 +48,19 @@ type copies struct {
 	slots chan struct{} // holds a token for each that is open
 	ended chan struct{}
 
-	mu   sync.Mutex
-	open map[*Copy]struct{} // nil once closed
+	mu     sync.Mutex
+	open   []*Copy // the oldest first
+	closed bool
 }
 
 func newCopies(limit int) *copies {
-	return &copies{slots: make(chan struct{}, limit), ended: make(chan struct{}), open: map[*Copy]struct{}{}}
+	return &copies{slots: make(chan struct{}, limit), ended: make(chan struct{})}
 }
 
 // Copy opens a copy of everything that was enqueued before the call. It waits
 // while Options.Copies of them are open. Writing goes on, but until the copy is
-// closed the -wal file can't be emptied and grows by all that is written. Close of
-// the DB closes it.
+// closed the -wal file can't be emptied and grows by all that is written; when it is
+// larger than 256 MiB and than the database the oldest copy is ended. Close of the DB closes it.
 func (db *DB) Copy(ctx context.Context) (*Copy, error) {
 	if err := db.Flush(ctx); err != nil {
 		return nil, err
@@ -117,7 +120,7 @@ func (cp *Copy) query(sql string) (driver.Rows, error) {
 }
 
 // Read gives the next bytes, io.EOF after Size of them. It returns ErrClosed after
-// Close of the copy or of the DB; a copy that could not be read to its end never
+// Close of the copy or of the DB, and ErrCopyTooSlow when it was ended; a copy that could not be read to its end never
 // ends in io.EOF.
 func (cp *Copy) Read(p []byte) (int, error) {
 	cp.mu.Lock()
@@ -157,12 +160,12 @@ func (cp *Copy) next() error {
 }
 
 // Next gives the next row of the history, in order of Seq, and io.EOF after the last.
-// Its bytes are the caller's to keep. It returns ErrClosed as Read does.
+// Its bytes are the caller's to keep. It returns ErrClosed and ErrCopyTooSlow as Read does.
 func (cp *Copy) Next() (Row, error) {
 	cp.mu.Lock()
 	defer cp.mu.Unlock()
 	if cp.c == nil {
-		return Row{}, ErrClosed
+		return Row{}, cp.closed
 	}
 	if cp.writes == nil {
 		var err error
@@ -183,14 +186,18 @@ func (cp *Copy) Next() (Row, error) {
 }
 
 // Close ends the copy, at its end or before. It may be called again, and beside Read.
-func (cp *Copy) Close() error {
+func (cp *Copy) Close() error { return cp.end(ErrClosed) }
+
+// end closes the copy; why is what Read and Next return then, unless Read has come to its end.
+func (cp *Copy) end(why error) error {
 	cp.mu.Lock()
 	defer cp.mu.Unlock()
 	if cp.c == nil {
 		return nil
 	}
+	cp.closed = why
 	if cp.ending == nil {
-		cp.ending = ErrClosed
+		cp.ending = why
 	}
 	err := cp.rows.Close()
 	if cp.writes != nil {
@@ -206,35 +213,45 @@ func (cp *Copy) Close() error {
 func (cs *copies) add(cp *Copy) bool {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if cs.open == nil {
-		return false
+	if !cs.closed {
+		cs.open = append(cs.open, cp)
 	}
-	cs.open[cp] = struct{}{}
-	return true
+	return !cs.closed
 }
 
 // remove frees the slot of a copy that was closed.
 func (cs *copies) remove(cp *Copy) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	delete(cs.open, cp)
+	cs.open = slices.DeleteFunc(cs.open, func(other *Copy) bool { return other == cp })
 	<-cs.slots
 }
 
-// EndCopies closes the open copies. No more can be opened then.
-func (db *DB) EndCopies() error { return db.copies.close() }
+// endOldest ends the copy that has been open for longest, and tells whether there was one.
+func (cs *copies) endOldest() bool {
+	cs.mu.Lock()
+	if len(cs.open) == 0 {
+		cs.mu.Unlock()
+		return false
+	}
+	cp := cs.open[0]
+	cs.mu.Unlock()
+	// An error of closing what was only read from changes nothing for anybody.
+	_ = cp.end(ErrCopyTooSlow)
+	return true
+}
 
 // close closes all copies, and no more are opened.
 func (cs *copies) close() error {
 	cs.mu.Lock()
-	open := cs.open
-	if open != nil {
+	if !cs.closed {
 		close(cs.ended)
 	}
-	cs.open = nil
+	cs.closed = true
+	open := slices.Clone(cs.open)
 	cs.mu.Unlock()
 	var errs []error
-	for cp := range open {
+	for _, cp := range open {
 		errs = append(errs, cp.Close())
 	}
 	return errors.Join(errs...)

@@ -217,6 +217,23 @@ func (db *DB) Close(ctx context.Context) error {
 	return err
 }
 
+// Abandon closes the database as it is: the backlog is dropped, who waits for it is told ErrClosed, and nothing is
+// copied out of the -wal file. It waits for what the writer and readers are in the middle of, but for no disk that
+// refuses writes. The files are then as after a crash.
+func (db *DB) Abandon() error {
+	db.mu.Lock()
+	again := db.closing
+	db.closing, db.stopping = true, true
+	db.room.Broadcast()
+	db.wake()
+	db.mu.Unlock()
+	<-db.done
+	if again {
+		return ErrClosed
+	}
+	return errors.Join(db.copies.close(), db.readers.close(), db.closeAsIs(), db.closeFiles())
+}
+
 // Stats returns a snapshot; it takes no lock of the database.
 func (db *DB) Stats() Stats {
 	db.mu.Lock()

@@ -20,7 +20,8 @@
 //	7  The backlog is bounded by Options.BacklogBytes, connections by ReadConns,
 //	   transactions by TxRows and TxBytes, SQLite's caches by CacheBytes, open copies
 //	   by Copies, the -wal file by CheckpointBytes as long as no reader or copy holds
-//	   it. Stats shows the sizes.
+//	   it; a copy doesn't hold more than 256 MiB, or the database's size if that is
+//	   more. Stats shows the sizes.
 //	8  A file that is not a keelson database, is newer, or is damaged is refused
 //	   before anything is written to it.
 //

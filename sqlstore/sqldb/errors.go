@@ -22,6 +22,8 @@ var (
 	ErrCorrupt = errors.New("database is damaged")
 	// ErrClosed: the DB is closed, or is being closed.
 	ErrClosed = errors.New("sqldb: closed")
+	// ErrCopyTooSlow: a Copy was ended because the -wal file, which has to be kept for it, grew too large.
+	ErrCopyTooSlow = errors.New("the copy was read too slowly: the -wal file outgrew its bound")
 	// ErrInUse: the file needs recovery, and another process has it open.
 	ErrInUse = errors.New("another process has the database open, and it needs recovery first")
 )

@@ -125,9 +125,19 @@ func (db *DB) LoadState(ctx context.Context) (State, error) {
 	return state, checked(db.opts.Path, "load state", err)
 }
 
+// typed returns a column that the schema wants to be of a type. SQLite does not insist on that, so one of another
+// is damage: it is noted in err.
+func typed[T int64 | string](cols []driver.Value, i int, err *error) T {
+	v, ok := cols[i].(T)
+	if !ok && *err == nil {
+		*err = fmt.Errorf("%w: row %v has columns of the wrong type", ErrCorrupt, cols)
+	}
+	return v
+}
+
 func loadState(c *conn, state *State) error {
-	err := c.each("SELECT name, value FROM setting", func(cols []driver.Value) error {
-		s := Setting{Name: cols[0].(string)}
+	err := c.each("SELECT name, value FROM setting", func(cols []driver.Value) (err error) {
+		s := Setting{Name: typed[string](cols, 0, &err)}
 		switch v := cols[1].(type) {
 		case int64:
 			s.Int = v
@@ -137,7 +147,7 @@ func loadState(c *conn, state *State) error {
 			s.Blob = v
 		}
 		state.Settings[s.Name] = s
-		return nil
+		return err
 	})
 	if err != nil {
 		return err
@@ -148,27 +158,34 @@ func loadState(c *conn, state *State) error {
 	if state.NextSeq, err = nextSeq(c); err != nil {
 		return err
 	}
-	err = c.each("SELECT id, ttl, remaining FROM lease ORDER BY id", func(cols []driver.Value) error {
-		state.Leases = append(state.Leases, Lease{cols[0].(int64), cols[1].(int64), cols[2].(int64)})
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	err = c.each("SELECT member, kind FROM alarm ORDER BY member, kind", func(cols []driver.Value) error {
-		id, err := parseID(cols[0].(string))
-		state.Alarms = append(state.Alarms, Alarm{MemberID: id, Kind: cols[1].(string)})
+	err = c.each("SELECT id, ttl, remaining FROM lease ORDER BY id", func(cols []driver.Value) (err error) {
+		state.Leases = append(state.Leases, Lease{typed[int64](cols, 0, &err), typed[int64](cols, 1, &err), typed[int64](cols, 2, &err)})
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	return c.each("SELECT id, removed, json FROM member ORDER BY id", func(cols []driver.Value) error {
-		id, err := parseID(cols[0].(string))
-		if err != nil {
-			return fmt.Errorf("member: %w", err)
-		}
-		state.Members = append(state.Members, Member{ID: id, Removed: cols[1].(int64) != 0, JSON: []byte(cols[2].(string))})
-		return nil
+	err = c.each("SELECT member, kind FROM alarm ORDER BY member, kind", func(cols []driver.Value) (err error) {
+		id, kind := idOf(cols, &err), typed[string](cols, 1, &err)
+		state.Alarms = append(state.Alarms, Alarm{MemberID: id, Kind: kind})
+		return err
 	})
+	if err != nil {
+		return err
+	}
+	return c.each("SELECT id, removed, json FROM member ORDER BY id", func(cols []driver.Value) (err error) {
+		id, removed, json := idOf(cols, &err), typed[int64](cols, 1, &err), typed[string](cols, 2, &err)
+		state.Members = append(state.Members, Member{ID: id, Removed: removed != 0, JSON: []byte(json)})
+		return err
+	})
+}
+
+// idOf returns the id of a member in the first column, as typed does.
+func idOf(cols []driver.Value, err *error) uint64 {
+	text := typed[string](cols, 0, err)
+	id, parseErr := parseID(text)
+	if parseErr != nil && *err == nil {
+		*err = fmt.Errorf("%w: member: %w", ErrCorrupt, parseErr)
+	}
+	return id
 }

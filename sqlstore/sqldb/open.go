@@ -52,7 +52,9 @@ func openRecovered(ctx context.Context, o Options, r recovered) (*DB, error) {
 		return nil, checked(o.Path, "open", err)
 	}
 	db := newDB(o, r, w)
-	if err := db.prepareToServe(); err != nil {
+	if err := db.prepareToServe(); isSyncFailure(err) {
+		return nil, errors.Join(err, db.closeAsIs())
+	} else if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
 	return db, nil

@@ -27,6 +27,10 @@ const (
 	DefaultCopies          = 3
 )
 
+// copyWALBytes is the size of the -wal file over which a copy is ended, if the database is not larger: a receiver
+// that takes a little now and then would else have it grow for ever.
+const copyWALBytes = 256 << 20
+
 // Clock is where the writer's waits and durations come from.
 type Clock interface {
 	Now() time.Time
@@ -90,6 +94,8 @@ type Options struct {
 	// afterStep is told each step that matters when power is lost, for the test
 	// that loses it between any two of them.
 	afterStep func(step)
+	// copyWALBytes is for the test of it.
+	copyWALBytes int64
 }
 
 // withDefaults returns the options with zero fields filled.
@@ -101,6 +107,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.CommitInterval, DefaultCommitInterval)
 	setDefault(&o.ReadConns, DefaultReadConns)
 	setDefault(&o.Copies, DefaultCopies)
+	setDefault(&o.copyWALBytes, copyWALBytes)
 	setDefault(&o.CheckpointBytes, DefaultCheckpointBytes)
 	setDefault(&o.CheckpointEvery, DefaultCheckpointEvery)
 	setDefault(&o.CacheBytes, DefaultCacheBytes)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 )
@@ -26,24 +27,58 @@ func Inspect(ctx context.Context, path string) (State, error) {
 	return state, err
 }
 
-// Verify tells whether the file of a Copy is whole: its header and size, and that
-// SQLite finds every page where it should be and every row readable. It reads the whole
+// Verify tells whether the file of a Copy is whole: its header and size, that
+// SQLite finds every page where it should be and every row readable, and that
+// Load would deliver the rows, which it hands to fn. It reads the whole
 // file. What it can't see is a changed byte within a key or a value: SQLite's
 // pages carry no checksums, and what compares members' histories finds that.
-func Verify(ctx context.Context, path string) (State, error) {
+func Verify(ctx context.Context, path string, fn func(r RowMeta) error) (State, error) {
 	state := State{Settings: map[string]Setting{}}
 	err := examine(ctx, path, func(c *conn) error {
 		if err := loadState(c, &state); err != nil {
 			return err
 		}
-		return quickCheck(c)
+		if err := quickCheck(ctx, c); err != nil {
+			return err
+		}
+		return c.each(loadQuery, func(cols []driver.Value) error {
+			r, err := metaOf(cols)
+			if err == nil {
+				err = ctx.Err()
+			}
+			if err != nil {
+				return err
+			}
+			return fn(r)
+		}, int64(math.MinInt64), int64(math.MaxInt64))
 	})
 	return state, err
 }
 
+// AppliedIndex recovers the database at path as Open does and returns the last entry that is in it. Nobody in this
+// process may have it open. Errors are those of Open, and fs.ErrNotExist.
+func AppliedIndex(ctx context.Context, path string) (index uint64, err error) {
+	r, err := recoverFile(Options{Path: path}.withDefaults())
+	if err != nil {
+		return 0, checked(path, "recover", err)
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := checkHeader(r.file, path); err != nil {
+		return 0, err
+	}
+	c, err := openConn(ctx, path, modeUse, "busy_timeout=5000")
+	if err != nil {
+		return 0, checked(path, "open", err)
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	state := State{Settings: map[string]Setting{}}
+	err = checked(path, "open", loadState(c, &state))
+	return state.AppliedIndex, err
+}
+
 // quickCheck has SQLite walk through all pages and rows.
-func quickCheck(c *conn) error {
-	return c.each("PRAGMA quick_check(1)", func(cols []driver.Value) error {
+func quickCheck(ctx context.Context, c *conn) error {
+	return c.eachUntil(ctx, "PRAGMA quick_check(1)", func(cols []driver.Value) error {
 		if says, _ := cols[0].(string); says != "ok" {
 			return fmt.Errorf("%w: %s", ErrCorrupt, says)
 		}

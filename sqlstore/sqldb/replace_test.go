@@ -37,6 +37,9 @@ func saveCopy(t *testing.T, db *DB) string {
 	return file
 }
 
+// ignoreRow is for Verify.
+func ignoreRow(RowMeta) error { return nil }
+
 // neverDeleted is for verify.
 func neverDeleted(int64) bool { return false }
 
@@ -116,7 +119,7 @@ func TestVerifyRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "received")
 			must(t, os.WriteFile(path, c.change(append([]byte(nil), whole...)), 0o600))
-			if _, err := Verify(context.Background(), path); !errors.Is(err, c.want) {
+			if _, err := Verify(context.Background(), path, ignoreRow); !errors.Is(err, c.want) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
 			left, err := os.ReadDir(filepath.Dir(path))
@@ -126,12 +129,12 @@ func TestVerifyRefuses(t *testing.T) {
 			}
 		})
 	}
-	state, err := Verify(context.Background(), file)
+	state, err := Verify(context.Background(), file, ignoreRow)
 	must(t, err)
 	if state.AppliedIndex != 3000 || state.NextSeq != 3001 {
 		t.Errorf("%+v", state)
 	}
-	if _, err := Verify(context.Background(), file+"x"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Verify(context.Background(), file+"x", ignoreRow); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
 }
@@ -165,7 +168,7 @@ func TestCopyBesideCheckpoints(t *testing.T) {
 		must(t, err)
 	}
 	must(t, errors.Join(out.Close(), cp.Close()))
-	state, err := Verify(t.Context(), file)
+	state, err := Verify(t.Context(), file, ignoreRow)
 	must(t, err)
 	if state.AppliedIndex != 3000 {
 		t.Errorf("the copy is of entry %d", state.AppliedIndex)

@@ -44,10 +44,10 @@ func (d *sqliteDisk) received() string { return filepath.Join(d.dir, "received")
 func (d *sqliteDisk) finishRestore(received uint64) error {
 	path := peer.SnapshotPath(d.received(), received)
 	if _, err := os.Stat(path); err == nil && received > 0 {
-		if err := sqlstore.FinishRestore(d.path(), path); err != nil {
+		if err := sqlstore.FinishRestore(context.Background(), d.path(), path, received); err != nil {
 			return err
 		}
-		if err := d.markSynced(received); err != nil {
+		if err := d.markSynced(max(received, d.synced)); err != nil {
 			return err
 		}
 	}
