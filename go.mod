@@ -7,6 +7,8 @@ require (
 	k8s.io/component-base v0.37.2
 )
 
+require golang.org/x/sync v0.24.0
+
 require (
 	github.com/VividCortex/ewma v1.2.0 // indirect
 	github.com/anishathalye/porcupine v1.3.1

@@ -48,12 +48,12 @@ func probe() *pb.RangeRequest {
 func (h health) canReadLocally(ctx context.Context) error {
 	r := probe()
 	r.Serializable = true
-	_, err := h.readRange(ctx, r)
+	_, err := h.readRange(ctx, r, h.store.Range)
 	return grpcError(err)
 }
 
 func (h health) canReadLinearizably(ctx context.Context) error {
-	_, err := h.readRange(ctx, probe())
+	_, err := h.readRange(ctx, probe(), h.store.Range)
 	return grpcError(err)
 }
 

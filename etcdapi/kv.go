@@ -19,7 +19,15 @@ import (
 // kvService is etcd's KV service.
 type kvService struct {
 	*core
-	quota *quota
+	quota    *quota
+	inFlight *inFlight
+	rows     reader // readRows; made once, since every request would allocate it
+}
+
+func newKVService(c *core, q *quota) *kvService {
+	s := &kvService{core: c, quota: q, inFlight: newInFlight(c)}
+	s.rows = s.readRows
+	return s
 }
 
 var _ codec.KVServer = (*kvService)(nil)
@@ -34,7 +42,7 @@ func (s *kvService) Range(ctx context.Context, r *codec.Range) (*wire.RangeRespo
 	})
 	defer end()
 	start := s.opts.Clock.Now()
-	resp, err := s.readRange(ctx, &r.Msg)
+	resp, err := s.readRange(ctx, &r.Msg, s.rows)
 	took := s.since(start)
 	s.metrics.rangeRequest.observe(took, err)
 	if took > s.opts.WarningApplyDuration {
@@ -47,15 +55,34 @@ func (s *kvService) Range(ctx context.Context, r *codec.Range) (*wire.RangeRespo
 	return resp, nil
 }
 
-func (c *core) readRange(ctx context.Context, r *pb.RangeRequest) (*wire.RangeResponse, error) {
+// readRange reads, by read, what everything that was committed before is part of
+// unless the client asked for less.
+func (c *core) readRange(ctx context.Context, r *pb.RangeRequest, read reader) (*wire.RangeResponse, error) {
 	if !r.Serializable {
 		if err := c.linearize(ctx); err != nil {
 			return nil, err
 		}
 	}
 	start := c.opts.Clock.Now()
-	resp, err := c.store.Range(ctx, r)
+	resp, err := read(ctx, r)
 	c.metrics.rangeRead.observe(c.since(start), err)
+	return resp, err
+}
+
+// reader reads the store as it is.
+type reader func(context.Context, *pb.RangeRequest) (*wire.RangeResponse, error)
+
+// readRows is a reader within the bound of what may be on its way to clients.
+func (s *kvService) readRows(ctx context.Context, r *pb.RangeRequest) (*wire.RangeResponse, error) {
+	if len(r.RangeEnd) == 0 || r.CountOnly {
+		return s.store.Range(ctx, r)
+	}
+	answer := s.inFlight.answerTo(ctx)
+	if answer == nil {
+		return s.store.Range(ctx, r)
+	}
+	resp, err := s.store.RangeAdmitted(ctx, r, answer.admit)
+	answer.sent(resp, err)
 	return resp, err
 }
 

@@ -43,6 +43,10 @@ type Options struct {
 	// MaxConcurrentStreams is the most requests at a time on one connection.
 	// Default: math.MaxUint32.
 	MaxConcurrentStreams uint32
+	// RangeBytesInFlight bounds the answers to lists that are in memory, from when they
+	// are read until clients have taken them. A single one may be larger. Default: 1 GiB;
+	// etcd has no bound.
+	RangeBytesInFlight int64
 	// QuotaBackendBytes is the space at which writes are refused and the NOSPACE
 	// alarm is raised. Negative: no quota. Default: 2 GiB.
 	QuotaBackendBytes int64
@@ -150,6 +154,7 @@ func (o *Options) SetDefaults() {
 	setDefault(&o.MaxRequestBytes, 1536<<10)
 	setDefault(&o.MaxTxnOps, 128)
 	setDefault(&o.MaxConcurrentStreams, math.MaxUint32)
+	setDefault(&o.RangeBytesInFlight, 1<<30)
 	setDefault(&o.QuotaBackendBytes, 2<<30)
 	setDefault(&o.SnapshotStreams, 2)
 	setDefault(&o.SnapshotStallTimeout, time.Minute)
@@ -207,6 +212,9 @@ func (o *Options) Validate() error {
 	}
 	if o.SnapshotStreams < 0 {
 		fault("SnapshotStreams %d is negative", o.SnapshotStreams)
+	}
+	if o.RangeBytesInFlight < 0 {
+		fault("RangeBytesInFlight %d is negative", o.RangeBytesInFlight)
 	}
 	if o.MaxLearners < 0 {
 		fault("MaxLearners %d is negative", o.MaxLearners)

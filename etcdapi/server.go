@@ -141,7 +141,7 @@ func (s *Server) newGRPC(q *quota) (*grpc.Server, *grpchealth.Server) {
 			Timeout: s.opts.KeepAliveTimeout,
 		}),
 	)...)
-	kv, watch := &kvService{core: s.core, quota: q}, &watchService{core: s.core}
+	kv, watch := newKVService(s.core, q), &watchService{core: s.core}
 	codec.RegisterKVServer(server, kv)
 	pb.RegisterWatchServer(server, watch)
 	pb.RegisterLeaseServer(server, s.leases)
@@ -199,7 +199,7 @@ func (s *Server) serve(mux *portmux.Mux, announce func(traffic ...zap.Field)) er
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	var grpcErr, httpErr error
-	serving.Go(func() { grpcErr = s.grpc.Serve(mux.GRPC()) })
+	serving.Go(func() { grpcErr = s.grpc.Serve(clientListener{mux.GRPC()}) })
 	serving.Go(func() { httpErr = s.http.Serve(mux.HTTP()) })
 	announce(zap.String("traffic", "grpc+http"), zap.String("address", mux.GRPC().Addr().String()))
 	err := mux.Serve()

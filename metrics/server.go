@@ -51,6 +51,10 @@ type Server struct {
 	LearnerPromoteFailures *prometheus.CounterVec
 	// SnapshotApplying is 1 while another member's state takes the place of this one's.
 	SnapshotApplying prometheus.Gauge
+	// RangeBytesInFlight are those of answers to lists that clients have not taken, RangeWaits the lists
+	// that waited for that.
+	RangeBytesInFlight prometheus.Gauge
+	RangeWaits         prometheus.Counter
 	// Alarms is 1 while an alarm is active, by server_id in hexadecimal and alarm_type.
 	Alarms *prometheus.GaugeVec
 }
@@ -84,7 +88,9 @@ func NewServer(reg prometheus.Registerer, info ServerInfo) *Server {
 			"Learners that were not made voters while this member led.", "Reason"),
 		SnapshotApplying: f.gauge("etcd_server_snapshot_apply_in_progress_total",
 			"1 while a received snapshot is applied, 0 otherwise."),
-		Alarms: f.gauges("etcd_debugging_server_alarms", "1 while the alarm is active.", "server_id", "alarm_type"),
+		RangeBytesInFlight: f.gauge("keelson_range_bytes_in_flight", "Bytes of answers to lists that clients have not taken yet."),
+		RangeWaits:         f.counter("keelson_range_waits_total", "Lists that waited for others to be taken."),
+		Alarms:             f.gauges("etcd_debugging_server_alarms", "1 while the alarm is active.", "server_id", "alarm_type"),
 	}
 }
 

@@ -101,7 +101,7 @@ func (s *Store) dispatch(r *pb.InternalRaftRequest) (any, error) {
 	case r.DeleteRange != nil:
 		return s.applyDeleteRange(r.DeleteRange), nil
 	case r.Range != nil:
-		return result(s.rangeOn(s.ctx, s.private(s.rev), r.Range))
+		return result(s.rangeOn(s.ctx, s.private(s.rev), r.Range, nil))
 	case r.Compaction != nil:
 		return result(s.applyCompaction(r.Compaction.Revision))
 	case r.LeaseGrant != nil:

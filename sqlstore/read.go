@@ -117,13 +117,24 @@ func (w *view) check(rev int64) (int64, error) {
 	return rev, nil
 }
 
+// Admit is asked, before values are read, for the bytes of an answer, and may wait or
+// refuse it with an error.
+type Admit func(bytes int64) error
+
 // Range answers a RangeRequest from the newest published state. The header
 // carries the revision only. Errors: ErrCompacted, ErrFutureRevision, ctx's,
 // or an error of the database.
 func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (*wire.RangeResponse, error) {
+	return s.RangeAdmitted(ctx, r, nil)
+}
+
+// RangeAdmitted is Range for an answer that has to be admitted, unless admit is nil.
+// It may be asked again, when the answer is read once more from a newer state. Errors:
+// also admit's.
+func (s *Store) RangeAdmitted(ctx context.Context, r *pb.RangeRequest, admit Admit) (*wire.RangeResponse, error) {
 	for {
 		w := s.view.Load()
-		resp, err := s.rangeOn(ctx, w, r)
+		resp, err := s.rangeOn(ctx, w, r, admit)
 		if errors.Is(err, errRowGone) && r.Revision <= 0 && s.view.Load() != w {
 			continue // the view was old: a newer one has other rows
 		}
@@ -137,7 +148,7 @@ func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (*wire.RangeRespo
 // rangeOn answers a RangeRequest from one view, as etcd does: the limit is
 // applied to the scan unless sorting or revision filters need all keys, and
 // count is of the whole range whatever limit and filters say.
-func (s *Store) rangeOn(ctx context.Context, w *view, r *pb.RangeRequest) (*wire.RangeResponse, error) {
+func (s *Store) rangeOn(ctx context.Context, w *view, r *pb.RangeRequest, admit Admit) (*wire.RangeResponse, error) {
 	s.opts.Metrics.Ranges.Inc()
 	rev, err := w.check(r.Revision)
 	if err != nil {
@@ -173,8 +184,26 @@ func (s *Store) rangeOn(ctx context.Context, w *view, r *pb.RangeRequest) (*wire
 		pairs = pairs[:r.Limit]
 		resp.More = true
 	}
+	if admit != nil {
+		if err := admit(answerBytes(pairs, r)); err != nil {
+			return nil, err
+		}
+	}
 	resp.KVs, err = s.values(ctx, pairs, r)
 	return resp, err
+}
+
+// answerBytes is the size of an answer, without what is around its key-values. Sorting
+// by value reads all values of the range before.
+func answerBytes(pairs []pair, r *pb.RangeRequest) (bytes int64) {
+	for _, p := range pairs {
+		if r.KeysOnly {
+			bytes += int64(len(p.e.key))
+		} else {
+			bytes += int64(p.v.size)
+		}
+	}
+	return bytes
 }
 
 // scanLimit is how many keys the scan may stop at, one more than asked for so

@@ -276,7 +276,7 @@ func TestRestore(t *testing.T) {
 		t.Errorf("observed: %v", sizes)
 	}
 	// Who still holds the old view sees what it saw.
-	r, err := p.behind.store.rangeOn(context.Background(), old, &pb.RangeRequest{Key: []byte("\x00"), RangeEnd: []byte("\x00"), Revision: oldRev})
+	r, err := p.behind.store.rangeOn(context.Background(), old, &pb.RangeRequest{Key: []byte("\x00"), RangeEnd: []byte("\x00"), Revision: oldRev}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -321,7 +321,7 @@ func TestRestoreOverCompaction(t *testing.T) {
 	<-p.must(compactAt(430)).(*CompactionResult).Done
 	<-p.behind.must(compactAt(430)).(*CompactionResult).Done
 	p.same()
-	_, err := p.behind.store.rangeOn(context.Background(), p.behind.store.view.Load(), &pb.RangeRequest{Key: []byte("key-1"), Revision: 400})
+	_, err := p.behind.store.rangeOn(context.Background(), p.behind.store.view.Load(), &pb.RangeRequest{Key: []byte("key-1"), Revision: 400}, nil)
 	if !errors.Is(err, ErrCompacted) {
 		t.Errorf("below the compacted revision: %v", err)
 	}

@@ -163,7 +163,7 @@ func (t *writeTxn) run(b *branch) *wire.TxnResponse {
 		out := &resp.Responses[i]
 		switch r := op.GetRequest().(type) {
 		case *pb.RequestOp_RequestRange:
-			rr, err := t.s.rangeOn(t.s.ctx, t.s.private(t.rev()), r.RequestRange)
+			rr, err := t.s.rangeOn(t.s.ctx, t.s.private(t.rev()), r.RequestRange, nil)
 			if err != nil {
 				panic(fmt.Sprintf("sqlstore: range in a checked transaction: %v", err)) // half a transaction can't be taken back
 			}
@@ -234,7 +234,7 @@ func (s *Store) readBranch(ctx context.Context, w *view, b *branch) (*wire.TxnRe
 	for i, op := range b.ops {
 		switch r := op.GetRequest().(type) {
 		case *pb.RequestOp_RequestRange:
-			rr, err := s.rangeOn(ctx, w, r.RequestRange)
+			rr, err := s.rangeOn(ctx, w, r.RequestRange, nil)
 			if err != nil {
 				return nil, err
 			}

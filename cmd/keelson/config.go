@@ -62,6 +62,7 @@ type config struct {
 	autoCompaction                 compactor.Retention // the two above
 	quotaBackendBytes              int64
 	quotaAsEtcd                    bool
+	maxRangeBytesInFlight          int64
 	warningApplyDuration           time.Duration
 	warningUnaryRequestDuration    time.Duration
 	discoverySRV, discoverySRVName string
@@ -165,6 +166,7 @@ func (c *config) checkLimits() error {
 	return errors.Join(
 		faultIf(c.snapshotCount == 0, "--snapshot-count must be above 0"),
 		faultIf(c.maxTxnOps == 0, "--max-txn-ops must be above 0"),
+		faultIf(c.maxRangeBytesInFlight <= 0, "--max-range-bytes-in-flight=%d is not above 0", c.maxRangeBytesInFlight),
 		faultIf(c.maxRequestBytes == 0 || c.maxRequestBytes > maxEntryBytes, "--max-request-bytes=%d is not between 1 and %d", c.maxRequestBytes, maxEntryBytes),
 		faultIf(c.maxConcurrentStreams == 0, "--max-concurrent-streams must be above 0"),
 		faultIf(c.compactionBatchLimit < 0, "--compaction-batch-limit=%d is negative", c.compactionBatchLimit),

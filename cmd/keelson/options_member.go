@@ -36,6 +36,7 @@ func (c *config) memberOptions() []option {
 		{name: "backend-bbolt-freelist-type", value: unused(""), state: ignored, help: "bbolt's list of free pages."},
 		{name: "backend-batch-interval", value: unused(time.Duration(0)), state: ignored, help: "Time after which bbolt's transaction is committed."},
 		{name: "backend-batch-limit", value: unused(0), state: ignored, help: "Operations after which bbolt's transaction is committed."},
+		{name: "max-range-bytes-in-flight", value: value(&c.maxRangeBytesInFlight, 1<<30), help: "Bytes of answers to lists that clients have not taken; more wait. keelson's own."},
 		{name: "quota-as-etcd", value: value(&c.quotaAsEtcd, false), help: "At the quota refuse renewals of node Leases and the API servers' record of compaction too, and keep the NOSPACE alarm until 'etcdctl alarm disarm'."},
 		{name: "max-txn-ops", value: value(&c.maxTxnOps, 128), help: "Operations in one transaction."},
 		{name: "max-request-bytes", value: value(&c.maxRequestBytes, 1536<<10), help: "Bytes of one request."},

@@ -262,7 +262,7 @@ func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Op
 		MaxConcurrentStreams:   c.maxConcurrentStreams,
 		DowngradeCheckInterval: orNever(c.downgradeCheckTime),
 		AutoCompaction:         c.autoCompaction,
-		QuotaBackendBytes:      c.quotaBackendBytes, QuotaAsEtcd: c.quotaAsEtcd,
+		QuotaBackendBytes:      c.quotaBackendBytes, QuotaAsEtcd: c.quotaAsEtcd, RangeBytesInFlight: c.maxRangeBytesInFlight,
 		KeepAliveMinTime: c.keepAliveMinTime, KeepAliveInterval: c.keepAliveInterval, KeepAliveTimeout: c.keepAliveTimeout,
 		WatchProgressInterval: c.watchProgressInterval,
 		WarningApplyDuration:  c.warningApplyDuration, WarningUnaryRequestDuration: c.warningUnaryRequestDuration,

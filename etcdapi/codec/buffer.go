@@ -79,6 +79,25 @@ func (p *bufferPool) Get(length int) *[]byte {
 	return &buf
 }
 
+// notifier is the pool of one buffer that is told when it is not needed any more.
+type notifier struct {
+	pool *bufferPool // nil: nobody wants it back
+	sent func()
+}
+
+var _ mem.BufferPool = notifier{}
+
+// Get is never called: the buffer was there before.
+func (n notifier) Get(length int) *[]byte { return buffers.Get(length) }
+
+// Put implements mem.BufferPool.
+func (n notifier) Put(buf *[]byte) {
+	n.sent()
+	if n.pool != nil {
+		n.pool.Put(buf)
+	}
+}
+
 // Put takes a buffer back, if it is of a pooled capacity.
 func (p *bufferPool) Put(buf *[]byte) {
 	for i, size := range bufferSizes {

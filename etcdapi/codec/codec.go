@@ -35,6 +35,11 @@ func (Codec) Marshal(v any) (mem.BufferSlice, error) {
 			return nil, wire.ErrInvalidUTF8
 		}
 		return marshalWire(m), nil
+	case *wire.RangeResponse:
+		if m.Sent != nil {
+			return marshalHeld(m), nil
+		}
+		return marshalWire(m), nil
 	case wire.Message:
 		return marshalWire(m), nil
 	case proto.Message:
@@ -60,6 +65,25 @@ func marshalWire(m wire.Message) mem.BufferSlice {
 	buf := buffers.Get(size)
 	m.MarshalTo(*buf)
 	return mem.BufferSlice{mem.NewBuffer(buf, &buffers)}
+}
+
+// marshalHeld is marshalWire for a response that wants to know when it is not needed any
+// more: when grpc lets go of the last of its buffers that is large enough to be pooled.
+func marshalHeld(m *wire.RangeResponse) mem.BufferSlice {
+	if size := m.Size(); size > maxPooled && wire.Shareable(m) >= size/2 {
+		parts := wire.Scatter(m)
+		list := bufferSlice(parts)
+		for i := len(parts) - 1; i >= 0; i-- {
+			if part := parts[i]; !mem.IsBelowBufferPoolingThreshold(cap(part)) {
+				list[i] = mem.NewBuffer(&part, notifier{sent: m.Sent})
+				return list
+			}
+		}
+	}
+	buf := buffers.Get(max(m.Size(), bufferSizes[0]))
+	*buf = (*buf)[:m.Size()]
+	m.MarshalTo(*buf)
+	return mem.BufferSlice{mem.NewBuffer(buf, notifier{pool: &buffers, sent: m.Sent})}
 }
 
 func marshalProto(m proto.Message) (mem.BufferSlice, error) {

@@ -18,6 +18,9 @@ type RangeResponse struct {
 	KVs    [][]byte
 	More   bool
 	Count  int64
+	// Sent, if it is not nil, is to be called when the encoded response is not needed
+	// any more. It is not part of the encoding.
+	Sent func()
 }
 
 // PutResponse is etcd's PutResponse. PrevKV is an encoded mvccpb.KeyValue, nil for none.
