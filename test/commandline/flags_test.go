@@ -75,7 +75,7 @@ var ofThePast = []string{
 }
 
 // keelsonsOwn are flags that etcd does not have.
-var keelsonsOwn = []string{"quota-as-etcd"}
+var keelsonsOwn = []string{"max-range-bytes-in-flight", "quota-as-etcd"}
 
 // otherDefaults are those that are not etcd's.
 var otherDefaults = map[string]string{
