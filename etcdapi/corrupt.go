@@ -44,23 +44,46 @@ type hashStore interface {
 // that can be reached, at this member's revision. It is to be called before
 // clients are served. The error names the members that differ; then this member
 // must not serve. Members that can't be reached, are behind, or have compacted
-// otherwise, are no error.
+// otherwise, are no error. It is ctx's if that ends before.
 func (s *Server) CheckInitialCorruption(ctx context.Context) error { return s.corruption.initial(ctx) }
 
+// initialAttempts is how often the first comparison begins again because this
+// member's history moved on meanwhile.
+const initialAttempts = 3
+
 func (c *corruption) initial(ctx context.Context) error {
-	self := types.ID(c.memberID)
-	lg := c.opts.Logger.With(zap.Stringer("local-member-id", self))
+	lg := c.opts.Logger.With(zap.Stringer("local-member-id", types.ID(c.memberID)))
+	lg.Info("starting initial corruption check", zap.Duration("timeout", c.opts.requestTimeout()))
+	for range initialAttempts {
+		err := c.compareOwn(ctx, lg)
+		switch {
+		case err == nil:
+			lg.Info("initial corruption checking passed; no corruption")
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !errors.Is(err, sqlstore.ErrCompacted) && !errors.Is(err, sqlstore.ErrFutureRevision):
+			return err
+		}
+		// A snapshot was restored, or a compaction came, since the revision was read.
+		lg.Info("this member's history has moved on during the initial corruption check", zap.Error(err))
+	}
+	lg.Warn("initial corruption checking did not come to an end; the leader checks the histories, too")
+	return nil
+}
+
+// compareOwn compares this member's history, as it is now, with that of the others.
+func (c *corruption) compareOwn(ctx context.Context, lg *zap.Logger) error {
 	revision := c.store.Revision()
 	if len(c.others()) == 0 || revision <= 1 {
 		return nil // there is nobody, or nothing yet, to compare with
 	}
-	lg.Info("starting initial corruption check", zap.Duration("timeout", c.opts.requestTimeout()))
 	answers := make(chan []peerHash, 1)
 	go func() { answers <- c.askAll(ctx, revision) }()
 	own, err := c.hashes.HashKV(ctx, revision)
 	peers := <-answers
 	if err != nil {
-		return fmt.Errorf("etcdapi: member %s cannot hash its own history: %w", self, err)
+		return fmt.Errorf("etcdapi: member %s cannot hash its own history: %w", types.ID(c.memberID), err)
 	}
 	var differ []string
 	for _, p := range peers {
@@ -77,9 +100,8 @@ func (c *corruption) initial(ctx context.Context) error {
 	}
 	if len(differ) > 0 {
 		return fmt.Errorf("etcdapi: member %s (%s) found data inconsistency with peers: at revision %d its history differs from that of %s",
-			self, c.opts.Name, own.HashRevision, strings.Join(differ, ", "))
+			types.ID(c.memberID), c.opts.Name, own.HashRevision, strings.Join(differ, ", "))
 	}
-	lg.Info("initial corruption checking passed; no corruption")
 	return nil
 }
 
@@ -228,6 +250,8 @@ func (c *corruption) everything(ctx context.Context) error {
 	for _, p := range peers {
 		switch {
 		case p.err != nil:
+			c.opts.Logger.Warn("skipped a peer in the check of whole histories",
+				append(hashFields("leader", before), p.fields()...)...)
 			continue
 		case p.hash.Current > after.Current:
 			wrong(uint64(p.id), "revision from follower must be less than or equal to leader's", p.fields()...)

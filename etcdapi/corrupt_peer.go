@@ -158,13 +158,18 @@ func (s *Server) hashKVHandler() http.Handler {
 			http.Error(w, "error unmarshalling request", http.StatusBadRequest)
 			return
 		}
+		// The request's context tells nothing: it ends when the listener, which is
+		// rafthttp's, has read nothing more for five seconds.
+		ctx, cancel := context.WithTimeout(s.stop, s.opts.requestTimeout())
+		defer cancel()
 		select {
 		case hashing <- struct{}{}:
 			defer func() { <-hashing }()
-		case <-r.Context().Done():
-			return // nobody waits for it
+		case <-ctx.Done():
+			http.Error(w, ctx.Err().Error(), http.StatusServiceUnavailable)
+			return
 		}
-		hash, err := s.corruption.hashes.HashKV(r.Context(), question.Revision)
+		hash, err := s.corruption.hashes.HashKV(ctx, question.Revision)
 		if err != nil {
 			http.Error(w, hashRefusal(err), http.StatusBadRequest)
 			return

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -30,8 +31,21 @@ type told map[int64]sqlstore.HashResult
 type switched struct {
 	own hashStore
 
-	mu   sync.Mutex
-	told told // nil: own
+	mu     sync.Mutex
+	told   told    // nil: own
+	faults []error // of the next calls of HashKV
+}
+
+// fault is the error of this call of HashKV.
+func (s *switched) fault() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.faults) == 0 {
+		return nil
+	}
+	err := s.faults[0]
+	s.faults = s.faults[1:]
+	return err
 }
 
 func (s *switched) tell(hashes told) {
@@ -48,6 +62,9 @@ func (s *switched) hashes() told {
 
 // HashKV implements hashStore.
 func (s *switched) HashKV(ctx context.Context, revision int64) (sqlstore.HashResult, error) {
+	if err := s.fault(); err != nil {
+		return sqlstore.HashResult{}, err
+	}
 	hashes := s.hashes()
 	if hashes == nil {
 		return s.own.HashKV(ctx, revision)
@@ -335,6 +352,73 @@ func (m *third) tamper(t *testing.T) {
 	}
 	if n, err := result.RowsAffected(); err != nil || n != 1 {
 		t.Fatalf("%d rows changed, %v", n, err)
+	}
+}
+
+// A snapshot that is restored, or a compaction, while a member compares for the
+// first time is no reason to end; what it compares then counts.
+func TestInitialCheckGoesWithTheHistory(t *testing.T) {
+	c := startTrio(t, trioOptions{})
+	ctx := testContext(t)
+	client, m := c.client(c.leader()), c.followers()[0]
+	for _, value := range []string{"1", "2", "3"} {
+		if _, err := client.Put(ctx, "key", value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.caughtUp()
+	moved := []error{sqlstore.ErrCompacted, sqlstore.ErrFutureRevision, sqlstore.ErrCompacted}
+	m.hashes.faults = moved
+	if err := m.CheckInitialCorruption(ctx); err != nil || len(m.hashes.faults) > 0 {
+		t.Errorf("a history that moves on: %v", err)
+	}
+	if m.logs.FilterMessageSnippet("did not come to an end").Len() != 1 {
+		t.Error("nobody is warned")
+	}
+	other := errors.New("the disk is gone")
+	m.hashes.faults = []error{other}
+	if err := m.CheckInitialCorruption(ctx); !errors.Is(err, other) {
+		t.Errorf("a history that can't be read: %v", err)
+	}
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := m.CheckInitialCorruption(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("a check that is to end: %v", err)
+	}
+	m.tamper(t)
+	m.hashes.faults = moved[:2]
+	if err := m.CheckInitialCorruption(ctx); err == nil || !strings.Contains(err.Error(), "data inconsistency") {
+		t.Errorf("after moving on: %v", err)
+	}
+}
+
+func TestSkippedPeersAreLogged(t *testing.T) {
+	c := startTrio(t, trioOptions{})
+	leader := c.leader()
+	leader.hashes.tell(told{20: hashed(7, 5)})
+	for _, m := range c.followers() {
+		m.hashes.tell(told{10: hashed(7, 5)})
+	}
+	if err := leader.corruption.everything(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	if skipped := leader.logs.FilterMessageSnippet("skipped a peer").Len(); skipped != 2 {
+		t.Errorf("%d skipped peers are logged, want 2", skipped)
+	}
+}
+
+// The listener for members ends a request's context after five seconds, which is
+// not when a hash is done.
+func TestHashIsMadeThoughTheContextEnds(t *testing.T) {
+	c := startTrio(t, trioOptions{})
+	m := c.leader()
+	ended, cancel := context.WithCancel(testContext(t))
+	cancel()
+	w := httptest.NewRecorder()
+	r := httptest.NewRequestWithContext(ended, http.MethodGet, hashKVPath, strings.NewReader(`{}`))
+	m.hashKVHandler().ServeHTTP(w, r)
+	if w.Code != http.StatusOK || !strings.Contains(w.Body.String(), `"hash"`) {
+		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/jonboulle/clockwork"
@@ -294,29 +295,48 @@ func (n *node) serve(ctx context.Context, l listeners) error {
 		go func() { failed <- n.serveMetrics(l) }()
 	}
 	n.watchTLS(ctx)
-	if err := n.server.CheckInitialCorruption(ctx); err != nil {
-		return err
+	// What ends the node ends it during the check, too.
+	checking, cancel := context.WithCancel(ctx)
+	checked := make(chan error, 1)
+	var check sync.WaitGroup
+	check.Go(func() { checked <- n.server.CheckInitialCorruption(checking) })
+	defer check.Wait()
+	defer cancel()
+	for {
+		select {
+		case err := <-checked:
+			switch {
+			case err == nil:
+				for _, l := range l.clients {
+					go func() { failed <- n.server.Serve(l) }()
+				}
+			case ctx.Err() == nil:
+				return err
+			}
+		case <-n.peers.Errors():
+			// The others do not take this one's messages any more. It was away when it was
+			// removed, so its log does not say it.
+			return n.leave()
+		case <-n.machine.Removed():
+			return n.leave()
+		case <-ctx.Done():
+			n.logger.Info("stopping")
+			return nil
+		case err := <-failed:
+			return err
+		case <-n.log.Done():
+			return n.log.Status().Err
+		case <-n.machine.Failed():
+			return n.machine.Err()
+		}
 	}
-	for _, l := range l.clients {
-		go func() { failed <- n.serveClients(l) }()
-	}
-	select {
-	case err := <-n.peers.Errors():
-		return err
-	case <-n.machine.Removed():
-		n.logger.Warn("stopping: "+errRemoved.Error(), zap.Stringer("local-member-id", types.ID(n.log.Status().MemberID)))
-		time.Sleep(removalDelay)
-		return nil
-	case <-ctx.Done():
-		n.logger.Info("stopping")
-		return nil
-	case err := <-failed:
-		return err
-	case <-n.log.Done():
-		return n.log.Status().Err
-	case <-n.machine.Failed():
-		return n.machine.Err()
-	}
+}
+
+// leave is the end of a member that was removed, an ordinary one.
+func (n *node) leave() error {
+	n.logger.Warn("stopping: "+errRemoved.Error(), zap.Stringer("local-member-id", types.ID(n.log.Status().MemberID)))
+	time.Sleep(removalDelay)
+	return nil
 }
 
 // handoverTimeout bounds the handing over of leadership, in election timeouts.

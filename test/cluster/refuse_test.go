@@ -6,6 +6,7 @@ package cluster
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -216,6 +218,62 @@ func TestRemovedMemberStops(t *testing.T) {
 	members[2].Expect(0)
 	if _, err := pb.NewKVClient(members[0].Conn(t)).Put(ctx, &pb.PutRequest{Key: []byte("k")}); err != nil {
 		t.Errorf("two of three do not work on: %v", err)
+	}
+}
+
+// TestMemberRemovedWhileAway learns from the others, when it is back, that it is none any more, and ends in good order, each
+// time.
+func TestMemberRemovedWhileAway(t *testing.T) {
+	keelsonOnly(t)
+	members := harness.StartMembers(t, harness.Keelson, 3, harness.Options{Args: []string{"--strict-reconfig-check=false"}}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), healTimeout)
+	defer cancel()
+	away := members[2]
+	status, err := pb.NewMaintenanceClient(away.Conn(t)).Status(ctx, &pb.StatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, pb.NewKVClient(members[0].Conn(t)), "key", "value")
+	away.Stop()
+	if _, err := pb.NewClusterClient(members[0].Conn(t)).MemberRemove(ctx, &pb.MemberRemoveRequest{ID: status.Header.MemberId}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		away.Run()
+		select {
+		case <-away.Exited():
+		case <-ctx.Done():
+			t.Fatal("a removed member runs on")
+		}
+		away.Expect(0)
+	}
+	if !strings.Contains(away.Log(), "the member has been permanently removed from the cluster") {
+		t.Error("it does not say why it ends")
+	}
+}
+
+// TestStoppedDuringTheFirstCheck: SIGTERM is an ordinary end, too, while a member waits for the hashes of others.
+func TestStoppedDuringTheFirstCheck(t *testing.T) {
+	keelsonOnly(t)
+	members := harness.StartMembers(t, harness.Keelson, 3, harness.Options{}, nil)
+	mustPut(t, pb.NewKVClient(members[0].Conn(t)), "key", "value")
+	back := members[2]
+	back.Stop()
+	for _, m := range members[:2] {
+		m.Signal(syscall.SIGSTOP)
+	}
+	back.Run()
+	wantSoon(t, "the check has begun", func() error {
+		if strings.Count(back.Log(), "starting initial corruption check") < 2 {
+			return errors.New("not logged")
+		}
+		return nil
+	})
+	asked := time.Now()
+	back.Stop()
+	back.Expect(0)
+	if took := time.Since(asked); took > 5*time.Second {
+		t.Errorf("it took %v", took)
 	}
 }
 
