@@ -25,6 +25,7 @@ var (
 	errTimeoutLeaderFailed   = errors.New("etcdapi: request timed out, there was no leader meanwhile")
 	errTimeoutConnectionLost = errors.New("etcdapi: request timed out, the connection to other members was lost")
 	errTimeoutApplied        = errors.New("etcdapi: timed out waiting for the applied index")
+	errTimeoutLeaderTransfer = errors.New("etcdapi: request timed out, leader transfer took too long")
 	errCanceled              = errors.New("etcdapi: request cancelled")
 	errRequestTooLarge       = errors.New("etcdapi: request is too large")
 	errNotLeader             = errors.New("etcdapi: not leader")
@@ -62,6 +63,7 @@ var grpcErrors = []struct{ err, grpc error }{
 	{errTimeoutLeaderFailed, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 	{errTimeoutConnectionLost, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
 	{errTimeoutApplied, rpctypes.ErrGRPCTimeoutWaitAppliedIndex},
+	{errTimeoutLeaderTransfer, status.Error(codes.Unknown, "etcdserver: request timed out, leader transfer took too long")}, // etcd has no code for it
 	{errCanceled, rpctypes.ErrGRPCCanceled},
 	{errRequestTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{errNotLeader, rpctypes.ErrGRPCNotLeader},

@@ -127,20 +127,45 @@ func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderReq
 		zap.Stringer("current-leader-member-id", types.ID(s.memberID)), zap.Stringer("transferee-member-id", types.ID(r.TargetID)),
 	}
 	s.opts.Logger.Info("leadership transfer starting", fields...)
-	bounded, cancel := s.bounded(ctx)
-	defer cancel()
 	start := s.opts.Clock.Now()
-	err := s.log.TransferLeadership(bounded, r.TargetID)
-	switch {
-	case errors.Is(err, context.DeadlineExceeded):
-		return nil, rpctypes.ErrGRPCTimeout
-	case errors.Is(err, raftlog.ErrNoLeader) && s.log.Leader() == r.TargetID:
-		// It led before it was asked to.
-	case err != nil:
+	if err := s.transfer(ctx, r.TargetID); err != nil {
 		return nil, grpcError(err)
 	}
 	s.opts.Logger.Info("leadership transfer finished", append(fields, zap.Duration("took", s.since(start)))...)
 	return &pb.MoveLeaderResponse{}, nil
+}
+
+// transfer returns when another voter leads. Writes wait while it is tried, so it
+// is not tried for longer than a request may take; the client may wait on.
+func (s *maintenanceService) transfer(ctx context.Context, to uint64) error {
+	bounded, cancel := s.bounded(ctx)
+	defer cancel()
+	err := s.log.TransferLeadership(bounded, to)
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return s.awaitLeader(ctx, to)
+	case errors.Is(err, raftlog.ErrNoLeader) && s.log.Leader() == to:
+		return nil // it led before it was asked to
+	}
+	return err
+}
+
+// awaitLeader returns when a member leads. Errors: errTimeoutLeaderTransfer when
+// ctx ends before.
+func (s *maintenanceService) awaitLeader(ctx context.Context, id uint64) error {
+	for {
+		changed := s.log.LeaderChanged()
+		if s.log.Leader() == id {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return errTimeoutLeaderTransfer
+		case <-s.stop.Done():
+			return rpctypes.ErrGRPCStopped
+		}
+	}
 }
 
 // notServed answers a method of etcd's API that this version does not have.

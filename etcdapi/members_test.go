@@ -12,6 +12,11 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"keelson.io/keelson/raftlog"
 )
 
 // Changes of membership by way of a follower: what is refused, in etcd's words,
@@ -80,6 +85,69 @@ func TestMembersChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the new leader", func() bool { return leader.log.Leader() == follower.id })
+}
+
+// Leadership can't go to a member that does not answer. Who asked is told in
+// etcd's words, when its own time is over, and writes do not wait for that long.
+func TestLeadershipThatNobodyTakes(t *testing.T) {
+	c := startTrio(t, trioOptions{})
+	leader, silent := c.leader(), c.followers()[0]
+	silent.paused.Store(true)
+	ctx, cancel := context.WithTimeout(testContext(t), leader.opts.requestTimeout()+time.Second)
+	defer cancel()
+	put := make(chan error, 1)
+	client := c.client(leader)
+	service := &maintenanceService{core: leader.core}
+	go func() {
+		_, err := client.Put(ctx, "key", "value")
+		put <- err
+	}()
+	_, err := service.MoveLeader(ctx, &pb.MoveLeaderRequest{TargetID: silent.id})
+	if s := status.Convert(err); s.Code() != codes.Unknown || s.Message() != "etcdserver: request timed out, leader transfer took too long" {
+		t.Errorf("%v", err)
+	}
+	if ctx.Err() == nil {
+		t.Error("it was given up before the client gave up")
+	}
+	if err := <-put; err != nil {
+		t.Errorf("a write meanwhile: %v", err)
+	}
+}
+
+// busyLog has a change of membership on its way all the time.
+type busyLog struct{ Log }
+
+func (busyLog) ProposeConfChange(context.Context, *raftpb.ConfChange) error {
+	return raftlog.ErrConfChangePending
+}
+
+// Who waits for another change of membership to be applied is told why it waited
+// in vain: its own time was over, or the server's.
+func TestChangeThatWaitsForAnother(t *testing.T) {
+	n := startNode(t, t.TempDir(), Options{})
+	busy := *n.core
+	busy.log = busyLog{n.log}
+	service := &clusterService{core: &busy, members: n.machine.members}
+	add := func(ctx context.Context) error {
+		_, err := service.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: []string{"http://127.0.0.1:9"}, IsLearner: true})
+		return err
+	}
+	canceled, cancel := context.WithCancel(testContext(t))
+	time.AfterFunc(2*confChangeRetryInterval, cancel)
+	if err := add(canceled); !errors.Is(err, rpctypes.ErrGRPCCanceled) {
+		t.Errorf("canceled: %v", err)
+	}
+	late, cancel := context.WithTimeout(testContext(t), 2*confChangeRetryInterval)
+	defer cancel()
+	if err := add(late); !errors.Is(err, rpctypes.ErrGRPCTimeout) {
+		t.Errorf("timed out: %v", err)
+	}
+	stopped, stop := context.WithCancel(context.Background())
+	stop()
+	busy.stop = stopped
+	if err := add(testContext(t)); !errors.Is(err, rpctypes.ErrGRPCStopped) {
+		t.Errorf("stopped: %v", err)
+	}
 }
 
 // A member that hears of its own removal says so; those that stay know it.
