@@ -33,6 +33,7 @@ type Options struct {
 // Files are what a TLSInfo names, as it is on disk.
 type Files struct {
 	opts  Options
+	front *tls.Config // asks for the newest
 	rules *tls.Config // the server's, but for what is in files
 
 	mu         sync.Mutex
@@ -48,6 +49,7 @@ type Files struct {
 // Load reads all files. The errors are about flags.
 func Load(opts Options) (*Files, error) {
 	f := &Files{opts: opts, newAuthority: make(chan struct{}, 1)}
+	f.front = &tls.Config{GetConfigForClient: f.greet}
 	f.setSources()
 	var faults []error
 	for _, s := range f.sources() {

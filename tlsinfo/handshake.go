@@ -18,7 +18,7 @@ import (
 // log, as by etcd; closing the connection is the caller's.
 func (f *Files) Handshake(ctx context.Context, conn net.Conn) (secure *tls.Conn, offered []string, err error) {
 	h := &hello{Conn: conn}
-	secure = tls.Server(h, &tls.Config{GetConfigForClient: f.greet})
+	secure = tls.Server(h, f.front)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		f.rejected(secure, err)
 		return nil, nil, err

@@ -65,7 +65,7 @@ func listenPeers(c *config) ([]listener, error) {
 			closeAll(listeners)
 			return nil, fmt.Errorf("listen on %s: %w", u.String(), err)
 		}
-		listeners = append(listeners, listener{Listener: l, secure: isSecure(u)})
+		listeners = append(listeners, listener{socket: l, secure: isSecure(u)})
 	}
 	return listeners, nil
 }
@@ -107,11 +107,12 @@ func newPeerServer(h http.Handler) *http.Server {
 
 // servePeers answers other members on l until the server is closed.
 func (n *node) servePeers(l listener) error {
+	socket := l.socket
 	if l.secure {
-		l.Listener = portmux.Listen(l.Listener, clockwork.NewRealClock(), handshakeTimeout, n.tls.members.HandshakeOfHost)
+		socket = portmux.Listen(socket, clockwork.NewRealClock(), handshakeTimeout, n.tls.members.HandshakeOfHost)
 	}
-	if err := n.members.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve peers on %s: %w", l.Addr(), err)
+	if err := n.members.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve peers on %s: %w", socket.Addr(), err)
 	}
 	return nil
 }

@@ -83,9 +83,10 @@ func run(ctx context.Context, c *config, logger *zap.Logger) (err error) {
 	return n.serve(ctx, listeners{clients: clients, scrapers: scrapers, members: members})
 }
 
-// listener is open, and closed by who serves it.
+// listener is open, and closed by who serves it. It is no net.Listener itself, so
+// that nobody serves one without a look at whether it is to be secure.
 type listener struct {
-	net.Listener
+	socket net.Listener
 	secure bool // connections begin with a handshake
 }
 
@@ -308,7 +309,7 @@ func (n *node) serve(ctx context.Context, l listeners) error {
 			switch {
 			case err == nil:
 				for _, l := range l.clients {
-					go func() { failed <- n.server.Serve(l) }()
+					go func() { failed <- n.serveClients(l) }()
 				}
 			case ctx.Err() == nil:
 				return err
@@ -390,7 +391,7 @@ func listenAll(urls types.URLs) ([]listener, error) {
 			closeAll(listeners)
 			return nil, err
 		}
-		listeners = append(listeners, listener{Listener: l, secure: isSecure(u)})
+		listeners = append(listeners, listener{socket: l, secure: isSecure(u)})
 	}
 	return listeners, nil
 }
@@ -410,6 +411,6 @@ func listen(u url.URL) (net.Listener, error) {
 // closeAll closes listeners; one that its server has closed is not an error.
 func closeAll(listeners []listener) {
 	for _, l := range listeners {
-		_ = l.Close()
+		_ = l.socket.Close()
 	}
 }

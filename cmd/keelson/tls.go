@@ -211,18 +211,18 @@ func (c *config) warnOfTLS(logger *zap.Logger) {
 // serveClients answers clients on l until the server stops.
 func (n *node) serveClients(l listener) error {
 	if l.secure {
-		return n.server.ServeTLS(l, n.tls.clients.Handshake)
+		return n.server.ServeTLS(l.socket, n.tls.clients.Handshake)
 	}
-	return n.server.Serve(l)
+	return n.server.Serve(l.socket)
 }
 
 // serveMetrics answers who watches this server until it stops. As in etcd the
 // client's certificate must name the host that it connects from.
 func (n *node) serveMetrics(l listener) error {
 	if l.secure {
-		return n.server.ServeMetricsTLS(l, n.tls.clients.HandshakeOfHost)
+		return n.server.ServeMetricsTLS(l.socket, n.tls.clients.HandshakeOfHost)
 	}
-	return n.server.ServeMetrics(l)
+	return n.server.ServeMetrics(l.socket)
 }
 
 // watchTLS has new files looked at until ctx ends. A new CA bundle for members

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
@@ -22,6 +23,7 @@ func (s *Server) Client(t testing.TB) *clientv3.Client {
 		Endpoints:   []string{s.Endpoint()},
 		DialTimeout: 10 * time.Second,
 		Logger:      zap.NewNop(),
+		TLS:         s.opts.TLS,
 	})
 	if err != nil {
 		t.Fatalf("harness: connect to %s: %v", s.opts.Name, err)
@@ -36,8 +38,12 @@ func (s *Server) Conn(t testing.TB) *grpc.ClientConn {
 	t.Helper()
 	retry := backoff.DefaultConfig
 	retry.BaseDelay, retry.MaxDelay = 10*time.Millisecond, 200*time.Millisecond
+	security := insecure.NewCredentials()
+	if s.opts.TLS != nil {
+		security = credentials.NewTLS(s.opts.TLS)
+	}
 	conn, err := grpc.NewClient("passthrough:///"+s.Endpoint(),
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(security),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: retry, MinConnectTimeout: 10 * time.Second}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)))
 	if err != nil {

@@ -5,6 +5,7 @@ package harness
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -67,6 +68,11 @@ type Options struct {
 	// network's host that it runs on. Default: 127.0.0.1, and this one.
 	Host string
 	On   *Host
+	// TLS is how this test's clients connect, to https URLs then; nil: to http ones.
+	// PeerScheme is that of the URLs for members. Default: http. Args have the
+	// server's side of both.
+	TLS        *tls.Config
+	PeerScheme string
 	// Cluster are the members of the cluster as name=url,name=url. Default: only
 	// this one.
 	Cluster string
@@ -112,6 +118,9 @@ func New(t testing.TB, kind Kind, opts Options) *Server {
 	}
 	if opts.Host == "" {
 		opts.Host = loopback
+	}
+	if opts.PeerScheme == "" {
+		opts.PeerScheme = "http"
 	}
 	if opts.ReadyWithin == 0 {
 		opts.ReadyWithin = defaultReadyWithin
@@ -178,7 +187,8 @@ func (s *Server) healthy(ctx context.Context) (ok bool, answer string) {
 	if err != nil {
 		return false, err.Error()
 	}
-	resp, err := http.DefaultClient.Do(req)
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: s.opts.TLS, DisableKeepAlives: true}}
+	resp, err := client.Do(req)
 	if err != nil {
 		return false, err.Error()
 	}
@@ -260,11 +270,16 @@ func (s *Server) Kind() Kind { return s.kind }
 func (s *Server) Endpoint() string { return net.JoinHostPort(s.opts.Host, strconv.Itoa(s.clientPort)) }
 
 // URL returns the client listener's URL.
-func (s *Server) URL() string { return "http://" + s.Endpoint() }
+func (s *Server) URL() string {
+	if s.opts.TLS != nil {
+		return "https://" + s.Endpoint()
+	}
+	return "http://" + s.Endpoint()
+}
 
 // PeerURL returns the peer listener's URL.
 func (s *Server) PeerURL() string {
-	return "http://" + net.JoinHostPort(s.opts.Host, strconv.Itoa(s.peerPort))
+	return s.opts.PeerScheme + "://" + net.JoinHostPort(s.opts.Host, strconv.Itoa(s.peerPort))
 }
 
 // DataDir returns the server's data directory.
