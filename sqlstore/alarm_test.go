@@ -62,3 +62,21 @@ func TestCorruptAlarm(t *testing.T) {
 	f.must(alarm(pb.AlarmRequest_DEACTIVATE, 0xbed, pb.AlarmType_CORRUPT))
 	f.must(put("a", "3"))
 }
+
+// TestUnknownAlarm wants an alarm that nobody knows, which etcd lets clients raise,
+// to be there after a restart and to end as others do.
+func TestUnknownAlarm(t *testing.T) {
+	f := newFixture(t, nil)
+	const unknown = pb.AlarmType(77)
+	f.must(alarm(pb.AlarmRequest_ACTIVATE, 5, unknown))
+	f.reopen()
+	if got := f.store.Alarms(pb.AlarmType_NONE); len(got) != 1 || got[0].Alarm != unknown || got[0].MemberID != 5 {
+		t.Errorf("after a restart: %v", got)
+	}
+	f.must(put("a", "1"))
+	f.must(alarm(pb.AlarmRequest_DEACTIVATE, 5, unknown))
+	f.reopen()
+	if got := f.store.Alarms(pb.AlarmType_NONE); len(got) != 0 {
+		t.Errorf("disarmed: %v", got)
+	}
+}

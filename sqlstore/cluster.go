@@ -13,6 +13,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/membershippb"
 
+	"keelson.io/keelson/sqlstore/backend"
 	"keelson.io/keelson/sqlstore/sqldb"
 )
 
@@ -84,11 +85,11 @@ func (c *clusterState) recover(state sqldb.State) error {
 		c.members[r.ID] = m
 	}
 	for _, a := range state.Alarms {
-		kind, ok := pb.AlarmType_value[a.Kind]
-		if !ok {
-			return fmt.Errorf("sqlstore: alarm of unknown kind %q", a.Kind)
+		kind, err := backend.AlarmType(a.Kind)
+		if err != nil {
+			return fmt.Errorf("sqlstore: %w", err)
 		}
-		c.alarms[alarmKey{a.MemberID, pb.AlarmType(kind)}] = struct{}{}
+		c.alarms[alarmKey{a.MemberID, kind}] = struct{}{}
 	}
 	return nil
 }

@@ -92,11 +92,11 @@ func pairsOf(state *sqldb.State) (pairs, error) {
 		p = append(p, pair{leaseBucket, binary.BigEndian.AppendUint64(nil, uint64(l.ID)), value})
 	}
 	for _, a := range state.Alarms {
-		kind, known := pb.AlarmType_value[a.Kind]
-		if !known {
-			return nil, fmt.Errorf("backend: alarm of unknown kind %q", a.Kind)
+		kind, err := AlarmType(a.Kind)
+		if err != nil {
+			return nil, err
 		}
-		key, err := proto.Marshal(&pb.AlarmMember{MemberID: a.MemberID, Alarm: pb.AlarmType(kind)})
+		key, err := proto.Marshal(&pb.AlarmMember{MemberID: a.MemberID, Alarm: kind})
 		if err != nil {
 			return nil, fmt.Errorf("backend: alarm of member %x: %w", a.MemberID, err)
 		}
@@ -111,6 +111,19 @@ func pairsOf(state *sqldb.State) (pairs, error) {
 	}
 	p.add(authBucket, authRevisionKey, binary.BigEndian.AppendUint64(nil, 1)) // etcd's first
 	return p, nil
+}
+
+// AlarmType is the alarm that a row is about: a name of etcd's or, because etcd
+// lets clients raise alarms that it does not know, a number.
+func AlarmType(kind string) (pb.AlarmType, error) {
+	if known, ok := pb.AlarmType_value[kind]; ok {
+		return pb.AlarmType(known), nil
+	}
+	number, err := strconv.ParseInt(kind, 10, 32)
+	if err != nil {
+		return 0, fmt.Errorf("backend: alarm of unknown kind %q", kind)
+	}
+	return pb.AlarmType(number), nil
 }
 
 // addMeta adds how far the state is, and what the cluster agreed on.
