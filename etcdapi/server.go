@@ -78,9 +78,6 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	if err := opts.Validate(); err != nil {
 		return nil, fmt.Errorf("etcdapi options: %w", err)
 	}
-	if err := checkVersion(parts.Store.ClusterVersion()); err != nil {
-		return nil, err
-	}
 	status := parts.Log.Status()
 	stop, cancel := context.WithCancel(context.Background())
 	s := &Server{

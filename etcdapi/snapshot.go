@@ -110,6 +110,9 @@ func (m *StateMachine) Restore(ctx context.Context, s *raftpb.Snapshot) error {
 		m.fail(err)
 		return err
 	}
+	if err := m.followVersion(); err != nil {
+		return err
+	}
 	m.members.peers.RemoveAllPeers()
 	m.members.connect(m.store)
 	m.removeOlder(index)

@@ -37,6 +37,7 @@ type StateMachine struct {
 	members *neighbours
 	snapDir string // where the content of other members' snapshots is received
 
+	version string           // of the cluster, as it was when it was last checked
 	entries []sqlstore.Entry // of the batch being applied, kept for its space
 }
 
@@ -147,6 +148,9 @@ func (m *StateMachine) Apply(entries []raftlog.Entry) []raftlog.Result {
 	clear(m.entries) // let go of the payloads
 	if err != nil {
 		m.fail(err)
+		return nil
+	}
+	if err := m.followVersion(); err != nil {
 		return nil
 	}
 	results := make([]raftlog.Result, len(outcomes))

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -214,6 +215,32 @@ func entry(t *testing.T, index uint64, r *pb.InternalRaftRequest) raftlog.Entry 
 		t.Fatal(err)
 	}
 	return raftlog.Entry{Index: index, Term: 1, Data: data}
+}
+
+// A cluster that has become a later one than the server may hold in its log what
+// the server does not know.
+func TestLaterClusterVersionEndsTheStateMachine(t *testing.T) {
+	m := newMachine(t, t.TempDir())
+	set := func(index uint64, version string) []raftlog.Result {
+		return m.Apply([]raftlog.Entry{
+			entry(t, index, &pb.InternalRaftRequest{ClusterVersionSet: &membershippb.ClusterVersionSetRequest{Ver: version}}),
+		})
+	}
+	for i, version := range []string{"3.0.0", majorMinorText(t, 0), majorMinorText(t, -1)} {
+		if results := set(uint64(i+1), version); len(results) != 1 || m.Err() != nil || m.CheckVersion() != nil {
+			t.Fatalf("%s: %v, %v", version, results, m.Err())
+		}
+	}
+	if results := set(4, majorMinorText(t, 1)); results != nil {
+		t.Errorf("a later version is answered: %v", results)
+	}
+	const text = "invalid downgrade; server version is lower than determined cluster version"
+	if err := m.Err(); err == nil || !strings.HasPrefix(err.Error(), text) {
+		t.Errorf("a later version: %v", err)
+	}
+	if err := m.CheckVersion(); err == nil || !strings.HasPrefix(err.Error(), text) {
+		t.Errorf("at the next start: %v", err)
+	}
 }
 
 func TestResultsCarryTheirIDs(t *testing.T) {

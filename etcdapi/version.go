@@ -150,9 +150,11 @@ func (v versions) versionsAt(url string) (*version.Versions, error) {
 	return answer, nil
 }
 
-// checkVersion refuses a store whose cluster is of a later version than this
-// server: its log may hold what this server does not know.
-func checkVersion(agreed string) error {
+// CheckVersion returns an error if the cluster is of a later version than this
+// server: its log may hold what this server does not know. It is to be asked
+// before the log is opened; a later version that is applied ends the state machine.
+func (m *StateMachine) CheckVersion() error {
+	agreed := m.store.ClusterVersion()
 	cluster, err := semver.NewVersion(agreed)
 	if err != nil {
 		return nil // not decided yet
@@ -162,4 +164,19 @@ func checkVersion(agreed string) error {
 			version.Version, version.Cluster(agreed))
 	}
 	return nil
+}
+
+// followVersion fails if the cluster's version has become a later one than this
+// server's.
+func (m *StateMachine) followVersion() error {
+	agreed := m.store.ClusterVersion()
+	if agreed == m.version {
+		return nil
+	}
+	m.version = agreed
+	err := m.CheckVersion()
+	if err != nil {
+		m.fail(err)
+	}
+	return err
 }

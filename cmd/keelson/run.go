@@ -155,6 +155,9 @@ func open(ctx context.Context, c *config, id identity, logger *zap.Logger) (n *n
 	if n.machine.IsRemoved(id.MemberID) {
 		return n, fmt.Errorf("%s: %w", c.dataDir, errRemoved)
 	}
+	if err = n.machine.CheckVersion(); err != nil {
+		return n, fmt.Errorf("%s: %w", c.dataDir, err)
+	}
 	logOpts := logOptions(c, id, logger)
 	logOpts.Lock, logOpts.Transport = n.lock, n.peers
 	logOpts.Events = logEvents(metrics.NewRaft(reg, seen.raftStats))

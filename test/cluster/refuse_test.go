@@ -277,6 +277,17 @@ func TestStoppedDuringTheFirstCheck(t *testing.T) {
 	}
 }
 
+// TestLaterClusterIsRefused: a server does not start on the data of a cluster that is of a later version.
+func TestLaterClusterIsRefused(t *testing.T) {
+	keelsonOnly(t)
+	server := harness.Start(t, harness.Keelson, harness.Options{})
+	mustPut(t, pb.NewKVClient(server.Conn(t)), "key", "value")
+	server.Stop()
+	execute(t, databasePath(server), "UPDATE setting SET value = '99.0.0' WHERE name = 'cluster_version'")
+	lines := refusalOn(t, server)
+	wantOneLine(t, lines, "invalid downgrade; server version is lower than determined cluster version", server.DataDir())
+}
+
 // TestForceNewCluster loses the quorum for good, and goes on with what one member has.
 func TestForceNewCluster(t *testing.T) {
 	keelsonOnly(t)
