@@ -56,6 +56,7 @@ type Server struct {
 	inner      *clientv3.Client // of elections and locks
 	gateway    *gateway         // nil when it is disabled
 	http       *http.Server
+	onlyHTTP   *http.Server // for listeners that are not for gRPC
 	observe    *http.Server // for listeners of metrics
 
 	cancel     context.CancelFunc // of core.stop
@@ -63,8 +64,8 @@ type Server struct {
 	promoted   chan struct{} // holds a token when the lessor became primary
 	background sync.WaitGroup
 
-	mu    sync.Mutex
-	muxes []*portmux.Mux
+	mu   sync.Mutex
+	open []io.Closer // what is listened on
 }
 
 // maxSendBytes is the largest response, as much as gRPC can frame.
@@ -111,7 +112,8 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 	if err := s.openGateway(); err != nil {
 		return nil, err
 	}
-	s.http = s.newHTTP(s.grpcOr(s.httpHandler()))
+	handler := s.httpHandler()
+	s.http, s.onlyHTTP = s.newHTTP(s.grpcOr(handler)), s.newHTTP(handler)
 	s.observe = s.newHTTP(s.observingHandler())
 	for _, job := range []func(){
 		s.watchElections, s.publish, s.keepLeases, s.lead, s.watchDowngrade, s.autoCompact, s.gate.watchLeader, s.corruption.watchCompactions, s.corruption.watchEverything,
@@ -222,14 +224,14 @@ func (s *Server) serveError(err error) error {
 	return err
 }
 
-// keep notes a mux for Stop; false when that has been.
-func (s *Server) keep(mux *portmux.Mux) bool {
+// keep notes what Stop is to close; false when that has been.
+func (s *Server) keep(open io.Closer) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stop.Err() != nil {
 		return false
 	}
-	s.muxes = append(s.muxes, mux)
+	s.open = append(s.open, open)
 	return true
 }
 
@@ -239,18 +241,18 @@ func (s *Server) keep(mux *portmux.Mux) bool {
 func (s *Server) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	s.cancel()
-	muxes := s.muxes
-	s.muxes = nil
+	open := s.open
+	s.open = nil
 	s.mu.Unlock()
 	s.health.Shutdown()
 	// Its context has ended then, which is an error to it. Nothing else can be wrong.
 	_ = s.inner.Close()
 
 	var errs []error
-	for _, mux := range muxes {
-		errs = append(errs, mux.Close())
+	for _, o := range open {
+		errs = append(errs, o.Close())
 	}
-	errs = append(errs, s.http.Shutdown(ctx), s.observe.Shutdown(ctx))
+	errs = append(errs, s.http.Shutdown(ctx), s.onlyHTTP.Shutdown(ctx), s.observe.Shutdown(ctx))
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)

@@ -9,9 +9,11 @@ import (
 	"math"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 	"go.uber.org/zap"
@@ -37,6 +39,7 @@ type config struct {
 
 	name, dataDir, walDir          string
 	listenClientURLs               types.URLs
+	listenClientHTTPURLs           types.URLs
 	listenPeerURLs                 types.URLs
 	listenMetricsURLs              types.URLs
 	advertiseClientURLs            types.URLs
@@ -78,6 +81,7 @@ type config struct {
 	logOutputs                     []string
 	rotateLogs                     bool
 	logRotation                    string // JSON
+	sockets                        transport.SocketOpts
 	cors, hostWhitelist            []string
 	tracing                        tracing
 	raftReadTimeout                time.Duration
@@ -184,16 +188,35 @@ func (c *config) checkURLs() error {
 	for _, urls := range []struct {
 		flag string
 		list types.URLs
-	}{{"listen-client-urls", c.listenClientURLs}, {"listen-metrics-urls", c.listenMetricsURLs}, {"listen-peer-urls", c.listenPeerURLs}} {
+	}{
+		{"listen-client-urls", c.listenClientURLs}, {"listen-client-http-urls", c.listenClientHTTPURLs},
+		{"listen-metrics-urls", c.listenMetricsURLs}, {"listen-peer-urls", c.listenPeerURLs},
+	} {
 		for _, u := range urls.list {
 			faults = append(faults, checkListenURL(urls.flag, u))
 		}
 	}
-	for _, u := range c.listenPeerURLs {
-		socket := u.Scheme == "unix" || u.Scheme == "unixs"
-		faults = append(faults, faultIf(socket, "--listen-peer-urls: %s is not served (%s)", u.Scheme, u.String()))
+	for _, u := range c.listenClientHTTPURLs {
+		twice := slices.ContainsFunc(c.listenClientURLs, func(other url.URL) bool { return other.Host+other.Path == u.Host+u.Path })
+		faults = append(faults, faultIf(twice, "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url %s", u.String()))
 	}
+	for _, u := range c.listenPeerURLs {
+		faults = append(faults, faultIf(isSocket(u), "--listen-peer-urls: %s is not served (%s)", u.Scheme, u.String()))
+	}
+	faults = append(faults,
+		checkAdvertised(`--initial-advertise-peer-urls %q must be "host:port" (%w)`, c.initialAdvertisePeerURLs),
+		checkAdvertised(`--advertise-client-urls %q must be in the format "host:port", "unix:/path/to/socket" or "unixs:/path/to/socket" (%w)`, c.advertiseClientURLs))
 	return errors.Join(faults...)
+}
+
+// checkAdvertised refuses URLs that nobody could connect to.
+func checkAdvertised(format string, urls types.URLs) error {
+	for _, u := range urls {
+		if !isSocket(u) && u.Hostname() == "" {
+			return fmt.Errorf(format, urls.String(), fmt.Errorf("unexpected empty host (%s)", u.String()))
+		}
+	}
+	return nil
 }
 
 // strictReconfig is --strict-reconfig-check.
@@ -206,8 +229,8 @@ func (c *config) strictReconfig() etcdapi.StrictReconfig {
 
 // checkListenURL refuses what can't be listened on.
 func checkListenURL(flagName string, u url.URL) error {
-	if u.Scheme != "http" && u.Scheme != "https" {
-		return nil // a socket: URLs have no other schemes
+	if isSocket(u) {
+		return nil
 	}
 	host := u.Hostname()
 	return faultIf(host != "localhost" && !isIP(host), "--%s: expected IP in URL for binding (%s)", flagName, u.String())

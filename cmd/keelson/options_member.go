@@ -54,11 +54,11 @@ func (c *config) memberOptions() []option {
 func (c *config) listenOptions() []option {
 	return []option{
 		{name: "listen-peer-urls", value: urlList(&c.listenPeerURLs, defaultPeerURLs), help: "URLs to serve other members on, http or https, separated by commas."},
-		{name: "listen-client-urls", value: urlList(&c.listenClientURLs, defaultClientURLs), help: "URLs to serve clients on, http or unix, separated by commas."},
-		{name: "listen-client-http-urls", value: unused(""), state: missing, help: "URLs to serve HTTP on; --listen-client-urls serve gRPC only then."},
+		{name: "listen-client-urls", value: urlList(&c.listenClientURLs, defaultClientURLs), help: "URLs to serve clients on, http, https, unix or unixs, separated by commas."},
+		{name: "listen-client-http-urls", value: urlList(&c.listenClientHTTPURLs, ""), help: "URLs to serve HTTP on; --listen-client-urls serve gRPC only then."},
 		{name: "listen-metrics-urls", value: urlList(&c.listenMetricsURLs, ""), help: "More URLs that serve /metrics and /health only."},
-		{name: "socket-reuse-port", key: "socket-options.reuse-port", value: unused(false), state: missing, help: "Listen with SO_REUSEPORT."},
-		{name: "socket-reuse-address", key: "socket-options.reuse-address", value: unused(false), state: missing, help: "Listen with SO_REUSEADDR."},
+		{name: "socket-reuse-port", key: "socket-options.reuse-port", value: value(&c.sockets.ReusePort, false), help: "Listen with SO_REUSEPORT."},
+		{name: "socket-reuse-address", key: "socket-options.reuse-address", value: value(&c.sockets.ReuseAddress, false), help: "Listen with SO_REUSEADDR."},
 		{name: "cors", value: originList(&c.cors, "*"), help: "Origins whose pages may send requests; empty or *: all."},
 		{name: "host-whitelist", value: nameList(&c.hostWhitelist, "*"), help: "Host names that HTTP requests without TLS may be sent to; empty or *: all."},
 	}

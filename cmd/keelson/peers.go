@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/jonboulle/clockwork"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 
@@ -52,22 +51,6 @@ func newTransport(c *config, id identity, logger *zap.Logger) (*peer.Transport, 
 		t.AddRemote(r.ID, r.PeerURLs)
 	}
 	return t, nil
-}
-
-// listenPeers listens for other members.
-func listenPeers(c *config) ([]listener, error) {
-	var listeners []listener
-	for _, u := range c.listenPeerURLs {
-		plain := u
-		plain.Scheme = "http" // with rafthttp's timeouts; hands are shaken above them
-		l, err := rafthttp.NewListener(plain, nil)
-		if err != nil {
-			closeAll(listeners)
-			return nil, fmt.Errorf("listen on %s: %w", u.String(), err)
-		}
-		listeners = append(listeners, listener{socket: l, secure: isSecure(u)})
-	}
-	return listeners, nil
 }
 
 // warnOfStrangers says loudly that whoever reaches a peer URL can do everything.

@@ -7,9 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -55,21 +53,11 @@ func run(ctx context.Context, c *config, logger *zap.Logger) (err error) {
 		return err
 	}
 	c.warnOfTLS(logger)
-	clients, err := listenAll(c.listenClientURLs)
+	l, err := c.listen()
 	if err != nil {
 		return err
 	}
-	defer closeAll(clients) // those that nobody serves yet; Stop closes the others
-	scrapers, err := listenAll(c.listenMetricsURLs)
-	if err != nil {
-		return err
-	}
-	defer closeAll(scrapers)
-	members, err := listenPeers(c)
-	if err != nil {
-		return err
-	}
-	defer closeAll(members)
+	defer l.close() // those that nobody serves yet; Stop closes the others
 
 	n, err := open(ctx, c, id, logger)
 	if err != nil {
@@ -80,18 +68,8 @@ func run(ctx context.Context, c *config, logger *zap.Logger) (err error) {
 	if err := files.load(c, logger); err != nil { // those that this member has made itself
 		return err
 	}
-	return n.serve(ctx, listeners{clients: clients, scrapers: scrapers, members: members})
+	return n.serve(ctx, l)
 }
-
-// listener is open, and closed by who serves it. It is no net.Listener itself, so
-// that nobody serves one without a look at whether it is to be secure.
-type listener struct {
-	socket net.Listener
-	secure bool // connections begin with a handshake
-}
-
-// listeners are those of a node.
-type listeners struct{ clients, scrapers, members []listener }
 
 // node is everything that is open.
 type node struct {
@@ -384,36 +362,4 @@ func (n *node) close() error {
 		errs = append(errs, n.store.Close(ctx))
 	}
 	return errors.Join(append(errs, n.lock.Release())...)
-}
-
-func listenAll(urls types.URLs) ([]listener, error) {
-	var listeners []listener
-	for _, u := range urls {
-		l, err := listen(u)
-		if err != nil {
-			closeAll(listeners)
-			return nil, err
-		}
-		listeners = append(listeners, listener{socket: l, secure: isSecure(u)})
-	}
-	return listeners, nil
-}
-
-func listen(u url.URL) (net.Listener, error) {
-	network, address := "tcp", u.Host
-	if u.Scheme == "unix" || u.Scheme == "unixs" {
-		network, address = "unix", u.Host+u.Path
-	}
-	l, err := net.Listen(network, address)
-	if err != nil {
-		return nil, fmt.Errorf("listen on %s: %w", u.String(), err)
-	}
-	return l, nil
-}
-
-// closeAll closes listeners; one that its server has closed is not an error.
-func closeAll(listeners []listener) {
-	for _, l := range listeners {
-		_ = l.socket.Close()
-	}
 }

@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.uber.org/zap"
 
+	"keelson.io/keelson/etcdapi/portmux"
 	"keelson.io/keelson/metrics"
 	"keelson.io/keelson/tlsinfo"
 )
@@ -43,7 +44,7 @@ func (c *config) checkTLS() error {
 		fault(errors.New("--self-signed-cert-validity: selfSignedCertValidity is invalid,it should be greater than 0"))
 	}
 	if c.clientTLS.Empty() && !c.clientAutoTLS {
-		for _, u := range c.listenClientURLs {
+		for _, u := range c.clientURLs() {
 			if isSecure(u) {
 				fault(fmt.Errorf("TLS key/cert (--cert-file, --key-file) must be provided for client url %s with HTTPS scheme", u.String()))
 			}
@@ -166,7 +167,7 @@ func (c *config) selfCert(logger *zap.Logger) error {
 		}
 	}
 	if c.clientAutoTLS && c.clientTLS.Empty() {
-		return made(&c.clientTLS, "client", c.listenClientURLs)
+		return made(&c.clientTLS, "client", c.clientURLs())
 	}
 	return nil
 }
@@ -187,7 +188,7 @@ func (c *config) warnOfTLS(logger *zap.Logger) {
 	if c.peerAutoTLS && !c.peerTLS.Empty() {
 		logger.Warn("ignoring peer auto TLS since certs given")
 	}
-	for _, u := range c.listenClientURLs {
+	for _, u := range c.clientURLs() {
 		at := zap.String("client-url", u.String())
 		if !isSecure(u) && !c.clientTLS.Empty() {
 			logger.Warn("scheme is http or unix while key and cert files are present; ignoring key and cert files", at)
@@ -210,8 +211,15 @@ func (c *config) warnOfTLS(logger *zap.Logger) {
 
 // serveClients answers clients on l until the server stops.
 func (n *node) serveClients(l listener) error {
+	var handshake portmux.Handshake
 	if l.secure {
-		return n.server.ServeTLS(l.socket, n.tls.clients.Handshake)
+		handshake = n.tls.clients.Handshake
+	}
+	switch {
+	case l.traffic != "":
+		return n.server.ServeOnly(l.traffic, l.socket, handshake)
+	case l.secure:
+		return n.server.ServeTLS(l.socket, handshake)
 	}
 	return n.server.Serve(l.socket)
 }
