@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -96,6 +97,43 @@ func TestSaveFailsForGood(t *testing.T) {
 		t.Errorf("applied: %v", m.values)
 	}
 	if err := l.Stop(ctx); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+}
+
+// The same when it is a snapshot's record that cannot be written; but what fails without touching the log is only told.
+func TestSnapshotFailsForGood(t *testing.T) {
+	var told atomic.Pointer[error]
+	l, s, _ := openGated(t, func(o *Options) {
+		o.SnapshotCount = 1
+		o.Events.SnapshotFailed = func(err error) { told.Store(&err) }
+	})
+	close(s.gate)
+	final := errors.New("test: the sync failed")
+	id := uint64(0)
+	for _, fault := range []error{disk.ErrNotSaved, disk.ErrNotPurged, final} {
+		s.set(func() { s.snapshotFault = fmt.Errorf("test: %w", fault) })
+		// One that is being made keeps the next from being begun.
+		eventually(t, "a snapshot fails", func() bool {
+			if err := told.Load(); err != nil && errors.Is(*err, fault) {
+				return true
+			}
+			id++
+			if _, err := l.Propose(testContext(t), id, payload(id, "kept")); err != nil && fault != final {
+				t.Fatalf("after %v: %v", fault, err)
+			}
+			return false
+		})
+	}
+	select {
+	case <-l.Done():
+	case <-time.After(10 * time.Second):
+		t.Error("the log goes on")
+	}
+	if err := l.Status().Err; !errors.Is(err, final) {
+		t.Errorf("status has %v, want %v", err, final)
+	}
+	if err := l.Stop(testContext(t)); err != nil {
 		t.Errorf("stop: %v", err)
 	}
 }

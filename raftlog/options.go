@@ -139,7 +139,8 @@ type Storage interface {
 	// Reopen drops whatever a failed Save left behind and makes Save possible again. Errors as Save.
 	Reopen() error
 	// SaveSnapshot records that the state machine durably holds everything up to the snapshot's index,
-	// and lets go of segments and snapshots that are needed no more. Errors as Save.
+	// and lets go of segments and snapshots that are needed no more. Errors as Save; also one that wraps
+	// disk.ErrNotPurged, when only the letting go failed.
 	SaveSnapshot(snapshot *raftpb.Snapshot) error
 	// SaveReceived records a snapshot that another member sent and then state, and returns when both are
 	// durable: the log is empty and begins after the snapshot's index, and what came before is let go of.

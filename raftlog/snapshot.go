@@ -4,10 +4,13 @@
 package raftlog
 
 import (
+	"errors"
 	"fmt"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
+
+	"keelson.io/keelson/raftlog/disk"
 )
 
 // maybeSnapshot begins a snapshot when enough was applied since the last. It is made in the background, one at
@@ -46,11 +49,18 @@ func (l *Log) snapshot(s *raftpb.Snapshot) {
 	if err == nil && durable < index {
 		err = fmt.Errorf("the state machine is durable up to %d only", durable)
 	}
+	final := false
 	if err == nil {
 		err = l.storage.SaveSnapshot(s)
+		final = err != nil && !errors.Is(err, disk.ErrNotSaved) && !errors.Is(err, disk.ErrNotPurged)
 	}
 	if err != nil {
 		l.snapshotFailed(index, err)
+	}
+	if final {
+		l.die(fmt.Errorf("save the log: %w", err)) // it is the log's file that cannot be written
+	}
+	if err != nil {
 		return
 	}
 	took := l.opts.Clock.Now().Sub(start)

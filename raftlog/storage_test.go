@@ -24,6 +24,7 @@ type testStorage struct {
 	free  uint64        // if set, what FreeBytes says
 
 	beforeReceived func() error // if set, called by SaveReceived
+	snapshotFault  error        // if set, what SaveSnapshot fails with instead
 }
 
 func newTestStorage(dir string) *testStorage {
@@ -56,6 +57,16 @@ func (s *testStorage) SaveReceived(snapshot *raftpb.Snapshot, state *raftpb.Hard
 		return err
 	}
 	return s.Storage.SaveReceived(snapshot, state)
+}
+
+func (s *testStorage) SaveSnapshot(snapshot *raftpb.Snapshot) error {
+	s.mu.Lock()
+	fault := s.snapshotFault
+	s.mu.Unlock()
+	if fault != nil {
+		return fault
+	}
+	return s.Storage.SaveSnapshot(snapshot)
 }
 
 func (s *testStorage) Save(state *raftpb.HardState, entries []*raftpb.Entry) error {

@@ -14,6 +14,8 @@ var (
 	// ErrNotSaved is wrapped by the error of a Save or SaveSnapshot that may succeed later, as when the
 	// disk is full: nothing of the call counts, and Reopen must succeed before the next one.
 	ErrNotSaved = errors.New("not saved")
+	// ErrNotPurged is wrapped by the error of a SaveSnapshot that succeeded, but left files that are needed no more.
+	ErrNotPurged = errors.New("old files are left")
 	// ErrHeld says that another process holds the directory.
 	ErrHeld = errors.New("held by another process")
 )

@@ -6,11 +6,11 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
+	"path/filepath"
+	"slices"
 
-	"go.etcd.io/etcd/server/v3/storage/wal/walpb"
-	"google.golang.org/protobuf/proto"
+	"go.etcd.io/etcd/client/pkg/v3/fileutil"
 )
 
 // Reopen drops what a failed Save left behind and makes Save possible again. What was saved before must all be
@@ -18,59 +18,95 @@ import (
 func (w *WAL) Reopen() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.lost != nil {
+		return w.lost
+	}
 	if w.wal != nil {
 		if err := w.close(); err != nil {
-			return fmt.Errorf("write-ahead log: close after a failed write: %w", err)
+			return w.lose(fmt.Errorf("write-ahead log: close after a failed write: %w", err))
 		}
 	}
 	if err := w.cutUnsaved(); err != nil {
 		return w.writeFailed(err)
 	}
-	rec, err := w.reopen()
+	s, rec, err := w.reopen()
 	if err != nil {
 		return w.writeFailed(err)
 	}
 	if err := w.saved.check(rec); err != nil {
-		return errors.Join(err, w.close())
+		return w.lose(errors.Join(err, w.close()))
 	}
-	w.notePosition(rec)
+	// A commit index that was not synced is gone from the files.
+	w.again = w.saved.state
+	w.noteOpened(s)
 	w.broken = false
 	return nil
 }
 
 // reopen opens the log where it was opened, or began anew, before.
-func (w *WAL) reopen() (*Recovered, error) {
+func (w *WAL) reopen() (*scanned, *Recovered, error) {
+	// The failed write may have begun the next segment in one of them.
+	if err := removeUnused(w.opts.WALDir); err != nil {
+		return nil, nil, err
+	}
 	all, err := segments(w.opts.WALDir)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s, err := scan(all, w.saved.start.GetIndex())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	s.start = w.saved.start
-	return w.openAt(s)
+	rec, err := w.openAt(s)
+	return s, rec, err
 }
 
-// cutUnsaved cuts the last segment off after what was saved. The rest may have been written in part, and may be
-// in the kernel's cache only: saving it again from the beginning is the only way to be sure of it. A segment
-// without a place up to which all was saved was begun by the failed write, after syncing everything before.
+// cutUnsaved cuts the log off after what was synced. The rest may have been written in part, and may be in the
+// kernel's cache only: saving it again from the beginning is the only way to be sure of it.
 func (w *WAL) cutUnsaved() error {
 	all, err := segments(w.opts.WALDir)
 	if err != nil {
 		return err
 	}
-	if len(all) == 0 {
-		return fmt.Errorf("the segments in %s are gone", w.opts.WALDir)
-	}
-	path := all[len(all)-1].path
-	b, err := os.ReadFile(path)
+	c := recordCount{left: w.saved.records, stated: w.saved.stated}
+	last, end, err := c.find(all, w.saved.marked)
 	if err != nil {
 		return err
 	}
-	end := w.saved.endIn(b)
-	if end == 0 || isZero(b[end:]) {
+	// The newest first: what is left is a log at any time.
+	for _, s := range slices.Backward(all[last+1:]) {
+		if err := os.Remove(s.path); err != nil {
+			return fmt.Errorf("remove a segment that was not saved: %w", err)
+		}
+	}
+	if err := w.syncDir(); err != nil {
+		return err
+	}
+	return w.cutSegment(all[last].path, end)
+}
+
+// syncDir makes it durable which segments there are.
+func (w *WAL) syncDir() error {
+	if w.opts.UnsafeNoFsync {
 		return nil
+	}
+	dir, err := fileutil.OpenDir(w.opts.WALDir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(fileutil.Fsync(dir), dir.Close())
+}
+
+// cutSegment cuts a segment off at end, unless it has nothing after it.
+func (w *WAL) cutSegment(path string, end int64) error {
+	b, unmap, err := mapFile(path)
+	if err != nil {
+		return err
+	}
+	rest := isZero(b[end:])
+	if err := unmap(); err != nil || rest {
+		return err
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
@@ -83,42 +119,85 @@ func (w *WAL) cutUnsaved() error {
 	return errors.Join(err, f.Close())
 }
 
-// endIn returns the offset in the segment b after the last record with which the log holds what p says and no
-// more; 0 if there is none. The commit index doesn't matter: what is committed stays so.
-func (p *position) endIn(b []byte) int64 {
-	var end int64
-	entriesFit := true // none so far: the last one is in an earlier segment
-	stateFits := p.state.GetTerm() == 0
-	crc := uint32(0)
-	for off := int64(0); ; {
+// mark notes where the log ends, all of which is synced, so that nothing before is needed to find that out.
+func (w *WAL) mark() error {
+	all, err := segments(w.opts.WALDir)
+	if err != nil {
+		return err
+	}
+	c := recordCount{left: w.saved.records, stated: w.saved.stated}
+	last, end, err := c.find(all, w.saved.marked)
+	if err != nil {
+		return err
+	}
+	w.saved.marked, w.saved.stated = fileEnd{all[last].seq, end}, c.stated
+	w.saved.records, w.written = 0, 0
+	return nil
+}
+
+// recordCount counts the records that were saved since the log was marked.
+type recordCount struct {
+	left   int  // not found yet
+	stated bool // there was a state since the log was opened
+}
+
+// find returns after which segment, and which offset in it, the log holds what was synced and no more.
+func (c *recordCount) find(all []segment, marked fileEnd) (last int, end int64, err error) {
+	first := slices.IndexFunc(all, func(s segment) bool { return s.seq == marked.seq })
+	if first < 0 {
+		return 0, 0, fmt.Errorf("segment %d of the log is gone", marked.seq)
+	}
+	for i := first; i < len(all); i++ {
+		b, unmap, err := mapFile(all[i].path)
+		if err != nil {
+			return 0, 0, err
+		}
+		off := marked.off
+		if i > first {
+			off = c.passHead(b)
+		}
+		off, more := c.pass(b, min(off, int64(len(b))))
+		if err := unmap(); err != nil {
+			return 0, 0, err
+		}
+		if c.left == 0 && (more || i+1 == len(all)) {
+			return i, off, nil
+		}
+		if more {
+			break
+		}
+	}
+	return 0, 0, fmt.Errorf("%d records that were saved are gone from %s", c.left, filepath.Dir(all[first].path))
+}
+
+// passHead returns where the head of the segment b ends, with which the wal package begins one: checksum, identity and
+// the last state.
+func (c *recordCount) passHead(b []byte) int64 {
+	off := int64(0)
+	for _, kind := range []uint64{recordCRC, recordMetadata, recordState} {
 		r, next, err := frameAt(b, off)
-		if err != nil || next == 0 {
-			return end
-		}
-		switch r.kind {
-		case recordCRC:
-			crc = r.crc
-		case recordEntry:
-			e, ok := parseEntryHead(r.data)
-			entriesFit = ok && e.index == p.index && e.term == p.term
-		case recordState:
-			s, ok := parseState(r.data)
-			stateFits = ok && s.term == p.state.GetTerm() && s.vote == p.state.GetVote()
-		case recordSnapshot:
-			var s walpb.Snapshot
-			if proto.Unmarshal(r.data, &s) == nil && s.GetIndex() == p.index && s.GetTerm() == p.term {
-				entriesFit = true
-			}
-		}
-		if r.kind != recordCRC {
-			if crc = crc32.Update(crc, castagnoli, r.data); crc != r.crc {
-				return end
-			}
+		if err != nil || next == 0 || r.kind != kind || kind == recordState && !c.stated {
+			break
 		}
 		off = next
-		if entriesFit && stateFits {
-			end = off
+	}
+	return off
+}
+
+// pass returns where in the segment b, from off on, the records end that are left to be found, and whether
+// another one follows.
+func (c *recordCount) pass(b []byte, off int64) (end int64, more bool) {
+	for {
+		r, next, err := frameAt(b, off)
+		if err == nil && next == 0 {
+			return off, false
 		}
+		if err != nil || c.left == 0 {
+			return off, true
+		}
+		c.left--
+		c.stated = c.stated || r.kind == recordState
+		off = next
 	}
 }
 

@@ -221,6 +221,13 @@ type scanned struct {
 	// empty says that there are no entries after start, whatever the segments hold.
 	empty bool
 	tear  *tear
+	end   fileEnd
+}
+
+// fileEnd is where the log ends: a segment, by its number, and the offset in it after the last good record.
+type fileEnd struct {
+	seq uint64
+	off int64
 }
 
 // scan checks a log from its end back to the newest snapshot that is not newer than applied, which is
@@ -239,7 +246,7 @@ func scan(all []segment, applied uint64) (*scanned, error) {
 			return nil, err
 		}
 		if next == nil {
-			result.tear = tear
+			result.tear, result.end = tear, fileEnd{all[i].seq, s.good}
 		}
 		first, next = all[i].index, s
 		held.prepend(s)

@@ -40,10 +40,12 @@ type WAL struct {
 	log  *zap.Logger
 	snap *snap.Snapshotter
 
-	mu     sync.Mutex
-	wal    *wal.WAL
-	broken bool // wal took a part of a write that failed; Reopen must come first
-	saved  position
+	mu      sync.Mutex
+	wal     *wal.WAL
+	broken  bool  // wal took a part of a write that failed; Reopen must come first
+	lost    error // why nothing can be saved any more
+	saved   position
+	written int // records given to wal since the log was marked, those not synced among them
 	// again is the state to repeat with the next Save: the wal package forgets it when it is opened and
 	// would begin the next segment without it.
 	again *raftpb.HardState
@@ -55,6 +57,11 @@ type position struct {
 	start       *walpb.Snapshot // where the log was opened; entries before it are not looked at
 	index, term uint64          // of the last entry, or of the snapshot that the log begins after
 	state       *raftpb.HardState
+	// marked is where the log ended at some time; records is the number of entries, states and snapshots that are
+	// synced after it. stated says that a state was written since the log was opened, and before that place.
+	marked  fileEnd
+	records int
+	stated  bool
 }
 
 // New returns a log that is not open. Nothing is touched before Open.
@@ -96,6 +103,7 @@ func (w *WAL) Open(id Identity, applied uint64) (*Recovered, error) {
 	}
 	w.notePosition(rec)
 	w.saved.start = s.start
+	w.noteOpened(s)
 	return rec, nil
 }
 
@@ -158,9 +166,18 @@ func (w *WAL) create(id Identity) (*Recovered, error) {
 	if w.opts.UnsafeNoFsync {
 		w.wal.SetUnsafeNoFsync()
 	}
+	all, err := segments(w.opts.WALDir)
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
+	s, err := scan(all, 0)
+	if err != nil {
+		return nil, errors.Join(err, w.close())
+	}
 	rec := &Recovered{Identity: id, Snapshot: new(raftpb.SnapshotMetadata), HardState: new(raftpb.HardState)}
 	w.notePosition(rec)
-	w.saved.start = new(walpb.Snapshot)
+	w.saved.start = s.start
+	w.noteOpened(s)
 	return rec, nil
 }
 
@@ -228,6 +245,12 @@ func (w *WAL) notePosition(rec *Recovered) {
 	w.saved.state, w.again = rec.HardState, rec.HardState
 }
 
+// noteOpened notes where records are going to be written.
+func (w *WAL) noteOpened(s *scanned) {
+	w.saved.marked, w.saved.stated = s.end, false
+	w.saved.records, w.written = 0, 0
+}
+
 // Save appends entries and then state and returns when they are durable.
 func (w *WAL) Save(state *raftpb.HardState, entries []*raftpb.Entry) error {
 	w.mu.Lock()
@@ -236,8 +259,28 @@ func (w *WAL) Save(state *raftpb.HardState, entries []*raftpb.Entry) error {
 }
 
 func (w *WAL) save(state *raftpb.HardState, entries []*raftpb.Entry) error {
-	if w.broken {
-		return fmt.Errorf("write-ahead log: an earlier write failed: %w", ErrNotSaved)
+	// The wal package syncs when there is more than a new commit index.
+	synced := len(entries) > 0 || !raft.IsEmptyHardState(state) &&
+		(state.GetTerm() != w.saved.state.GetTerm() || state.GetVote() != w.saved.state.GetVote())
+	if err := w.append(state, entries); err != nil {
+		return err
+	}
+	if !raft.IsEmptyHardState(state) {
+		w.saved.state = state
+	}
+	if n := len(entries); n > 0 {
+		w.saved.index, w.saved.term = entries[n-1].GetIndex(), entries[n-1].GetTerm()
+	}
+	if synced {
+		w.saved.records = w.written
+	}
+	return nil
+}
+
+// append writes records. Whether they are synced is for the caller to know, and to note as saved.
+func (w *WAL) append(state *raftpb.HardState, entries []*raftpb.Entry) error {
+	if err := w.usable(); err != nil {
+		return err
 	}
 	if raft.IsEmptyHardState(state) {
 		state = w.again
@@ -246,17 +289,36 @@ func (w *WAL) save(state *raftpb.HardState, entries []*raftpb.Entry) error {
 		return w.writeFailed(err)
 	}
 	w.again = nil
+	w.written += len(entries)
 	if !raft.IsEmptyHardState(state) {
-		w.saved.state = state
-	}
-	if n := len(entries); n > 0 {
-		w.saved.index, w.saved.term = entries[n-1].GetIndex(), entries[n-1].GetTerm()
+		w.written++
 	}
 	return nil
 }
 
+// appendSnapshot writes a snapshot's record and syncs.
+func (w *WAL) appendSnapshot(record *walpb.Snapshot) error {
+	if err := w.usable(); err != nil {
+		return err
+	}
+	if err := w.wal.SaveSnapshot(record); err != nil {
+		return w.writeFailed(err)
+	}
+	w.written++
+	return nil
+}
+
+// usable returns why nothing can be written now, or at all.
+func (w *WAL) usable() error {
+	if w.lost == nil && w.broken {
+		return fmt.Errorf("write-ahead log: an earlier write failed: %w", ErrNotSaved)
+	}
+	return w.lost
+}
+
 // writeFailed tells failures that may pass from those that may not. A sync that fails, other than for want of
-// space, is final: the kernel may have dropped what it could not write and will not say so again.
+// space, is final: the kernel may have dropped what it could not write and will not say so again. So it is
+// remembered, whoever was told.
 func (w *WAL) writeFailed(err error) error {
 	w.broken = true
 	var pathErr *fs.PathError
@@ -264,7 +326,13 @@ func (w *WAL) writeFailed(err error) error {
 	if full || errors.Is(err, syscall.EIO) && errors.As(err, &pathErr) && pathErr.Op == "write" {
 		return fmt.Errorf("write-ahead log: %w: %w", ErrNotSaved, err)
 	}
-	return fmt.Errorf("write-ahead log: %w", err)
+	return w.lose(fmt.Errorf("write-ahead log: %w", err))
+}
+
+// lose notes that nothing can be saved any more, and why.
+func (w *WAL) lose(err error) error {
+	w.broken, w.lost = true, err
+	return err
 }
 
 // SaveSnapshot records a snapshot and lets go of what is not needed after it.
@@ -276,10 +344,14 @@ func (w *WAL) SaveSnapshot(s *raftpb.Snapshot) error {
 	if err := w.recordSnapshot(s.GetMetadata()); err != nil {
 		return err
 	}
-	return errors.Join(
+	err := errors.Join(
 		purge(w.log, w.opts.WALDir, ".wal", w.opts.MaxWALs),
 		purge(w.log, w.opts.SnapDir, ".snap", w.opts.MaxSnapshots),
 	)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotPurged, err)
+	}
+	return nil
 }
 
 func (w *WAL) recordSnapshot(m *raftpb.SnapshotMetadata) error {
@@ -294,17 +366,23 @@ func (w *WAL) recordSnapshot(m *raftpb.SnapshotMetadata) error {
 			return err
 		}
 	}
-	if w.broken {
-		return fmt.Errorf("write-ahead log: an earlier write failed: %w", ErrNotSaved)
-	}
 	record := recordOf(m)
-	if err := w.wal.SaveSnapshot(record); err != nil {
-		return w.writeFailed(err)
+	if err := w.appendSnapshot(record); err != nil {
+		return err
 	}
-	if err := w.wal.ReleaseLockTo(m.GetIndex()); err != nil {
-		return fmt.Errorf("write-ahead log: release segments: %w", err)
+	w.saved.start, w.saved.records = record, w.written
+	// Only what is before the mark may go.
+	if err := w.mark(); err != nil {
+		return fmt.Errorf("write-ahead log: %w: %w", ErrNotPurged, err)
 	}
-	w.saved.start = record
+	return w.release(m.GetIndex())
+}
+
+// release lets go of the segments that are not needed after a snapshot.
+func (w *WAL) release(index uint64) error {
+	if err := w.wal.ReleaseLockTo(index); err != nil {
+		return w.lose(fmt.Errorf("write-ahead log: release segments: %w", err))
+	}
 	return nil
 }
 
@@ -317,26 +395,25 @@ func (w *WAL) SaveReceived(s *raftpb.Snapshot, state *raftpb.HardState) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.broken {
-		return fmt.Errorf("write-ahead log: an earlier write failed: %w", ErrNotSaved)
-	}
 	m := s.GetMetadata()
 	record := recordOf(m)
-	if err := w.wal.SaveSnapshot(record); err != nil {
-		return w.writeFailed(err)
+	if err := w.appendSnapshot(record); err != nil {
+		return err
 	}
-	if err := w.save(state, nil); err != nil {
+	if err := w.append(state, nil); err != nil {
 		return err
 	}
 	// A state that only commits is not synced by itself.
 	if err := w.wal.Sync(); err != nil {
 		return w.writeFailed(err)
 	}
+	// All of it counts, or nothing: Reopen takes back what is not noted here.
 	w.saved.start, w.saved.index, w.saved.term = record, m.GetIndex(), m.GetTerm()
-	if err := w.wal.ReleaseLockTo(m.GetIndex()); err != nil {
-		return fmt.Errorf("write-ahead log: release segments: %w", err)
+	w.saved.records = w.written
+	if !raft.IsEmptyHardState(state) {
+		w.saved.state = state
 	}
-	return nil
+	return w.release(m.GetIndex())
 }
 
 func recordOf(m *raftpb.SnapshotMetadata) *walpb.Snapshot {
