@@ -4,6 +4,7 @@
 package etcdapi
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,11 +15,12 @@ import (
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/raftlog"
+	"keelson.io/keelson/raftlog/peer"
 	"keelson.io/keelson/sqlstore"
 )
 
 // Peers connects this member with the others; *peer.Transport is one. Its methods
-// must not wait for a member.
+// must not wait for a member, but for one.
 type Peers interface {
 	AddPeer(id uint64, urls []string)
 	UpdatePeer(id uint64, urls []string)
@@ -27,6 +29,8 @@ type Peers interface {
 	// ActiveSince is when the connection with a member became active, the zero time
 	// while it is not.
 	ActiveSince(id uint64) time.Time
+	// Kind asks a member what its server is. It may wait for it, until ctx ends.
+	Kind(ctx context.Context, id uint64) (peer.Kind, error)
 }
 
 // nobody is the Peers of a member that is connected with none.
@@ -37,6 +41,9 @@ func (nobody) UpdatePeer(uint64, []string)  {}
 func (nobody) RemovePeer(uint64)            {}
 func (nobody) RemoveAllPeers()              {}
 func (nobody) ActiveSince(uint64) time.Time { return time.Time{} }
+func (nobody) Kind(context.Context, uint64) (peer.Kind, error) {
+	return peer.Keelson, nil
+}
 
 // neighbours follows the membership, as it is applied, with connections.
 type neighbours struct {

@@ -4,14 +4,13 @@
 package etcdapi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
@@ -20,11 +19,36 @@ import (
 	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/raftlog/peer"
 	"keelson.io/keelson/sqlstore"
+	"keelson.io/keelson/sqlstore/backend"
 )
 
-// OpenSnapshot implements raftlog.StateMachine: the content is the store's file.
-func (m *StateMachine) OpenSnapshot(ctx context.Context, atLeast uint64) (*raftlog.StateSnapshot, error) {
-	s, err := m.store.OpenSnapshot(ctx)
+// snapshotRetryPause is how long the log is not told that a snapshot could not be
+// opened: raft asks for the next one at once when it is told.
+const snapshotRetryPause = 5 * time.Second
+
+// OpenSnapshot implements raftlog.StateMachine: the content is the store's file for a
+// keelson, and an etcd backend file for an etcd.
+func (m *StateMachine) OpenSnapshot(ctx context.Context, to, atLeast uint64) (*raftlog.StateSnapshot, error) {
+	s, err := m.openFor(ctx, to, atLeast)
+	if err != nil {
+		select {
+		case <-m.opts.Clock.After(snapshotRetryPause):
+		case <-ctx.Done():
+		}
+	}
+	return s, err
+}
+
+func (m *StateMachine) openFor(ctx context.Context, to, atLeast uint64) (*raftlog.StateSnapshot, error) {
+	kind, err := m.members.peers.Kind(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	open := m.store.OpenSnapshot
+	if kind == peer.Etcd {
+		open = m.store.OpenBackend
+	}
+	s, err := open(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +56,7 @@ func (m *StateMachine) OpenSnapshot(ctx context.Context, atLeast uint64) (*raftl
 	if err != nil {
 		return nil, errors.Join(err, s.Body.Close())
 	}
-	return &raftlog.StateSnapshot{Snapshot: metadata, Size: s.Size, Body: s.Body}, nil
+	return &raftlog.StateSnapshot{Snapshot: metadata, Size: s.Size, Body: s.Body, Portable: kind == peer.Etcd}, nil
 }
 
 // describe is what other members are told of a snapshot.
@@ -61,42 +85,26 @@ func (s snapshotMembers) Members() []sqlstore.Member { return s.Snapshot.Members
 func (s snapshotMembers) Removed() []uint64          { return s.Snapshot.Removed }
 func (s snapshotMembers) ClusterVersion() string     { return s.Snapshot.ClusterVersion }
 
-// VerifySnapshot returns nil if the file at path is a complete content for s.
-// Errors: it is an etcd's, cut off, damaged, or of another entry.
+// VerifySnapshot returns nil if the file at path is a complete content for s. An etcd's
+// is made a keelson's first. Errors: it is cut off, damaged, or of another entry.
 func (m *StateMachine) VerifySnapshot(ctx context.Context, s *raftpb.Snapshot, path string) error {
-	etcds, err := isBbolt(path)
+	etcds, err := backend.IsBackend(path)
 	if err != nil {
 		return err
 	}
 	if etcds {
-		return fmt.Errorf("etcdapi: %s: the snapshot is an etcd member's; keelson takes keelson's only, and etcd's entries", filepath.Base(path))
+		start := m.opts.Clock.Now()
+		if err := sqlstore.ImportBackend(ctx, path, m.opts.Clock); err != nil {
+			return err
+		}
+		m.opts.Logger.Info("imported the database snapshot of an etcd member", zap.String("path", path),
+			zap.Duration("took", m.opts.Clock.Now().Sub(start)))
 	}
 	return sqlstore.VerifySnapshot(ctx, path, s.GetMetadata().GetIndex())
 }
 
-// bboltMagic is what a bbolt file has after the header of its first page, as its
-// meta page's magic number; the machine's byte order is little endian wherever
-// etcd runs.
-var bboltMagic = []byte{0xed, 0xda, 0x0c, 0xed}
-
-const bboltPageHeader = 16
-
 // snapshotSuffix ends the names of received content.
 const snapshotSuffix = ".snap.db"
-
-// isBbolt says whether a file is a bbolt database.
-func isBbolt(path string) (bool, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	head := make([]byte, bboltPageHeader+len(bboltMagic))
-	_, err = io.ReadFull(f, head)
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		err = nil // too short for anything; verifying says so
-	}
-	return bytes.Equal(head[bboltPageHeader:], bboltMagic), errors.Join(err, f.Close())
-}
 
 // Restore implements raftlog.StateMachine: what the peers' transport received for
 // s takes the place of the store's file.

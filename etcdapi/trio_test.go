@@ -27,6 +27,7 @@ import (
 
 	"keelson.io/keelson/etcdapi/lessor"
 	"keelson.io/keelson/raftlog"
+	"keelson.io/keelson/raftlog/peer"
 	"keelson.io/keelson/sqlstore"
 	"keelson.io/keelson/sqlstore/sqldb"
 )
@@ -97,6 +98,9 @@ func (l link) ActiveSince(id uint64) time.Time {
 	}
 	return time.Time{}
 }
+
+// Kind is what the whole trio is.
+func (l link) Kind(context.Context, uint64) (peer.Kind, error) { return peer.Keelson, nil }
 
 func (l link) SendSnapshot(_ *raftpb.Message, s *raftlog.StateSnapshot) { _ = s.Body.Close() }
 

@@ -32,8 +32,8 @@ func (s *sink) CheckConfChange(ConfChange) error        { return nil }
 func (s *sink) SnapshotData() ([]byte, error)           { return nil, nil }
 func (s *sink) Persist(context.Context) (uint64, error) { return 1 << 62, nil }
 
-func (s *sink) OpenSnapshot(context.Context, uint64) (*StateSnapshot, error) { return nil, nil }
-func (s *sink) Restore(context.Context, *raftpb.Snapshot) error              { return nil }
+func (s *sink) OpenSnapshot(context.Context, uint64, uint64) (*StateSnapshot, error) { return nil, nil }
+func (s *sink) Restore(context.Context, *raftpb.Snapshot) error                      { return nil }
 
 func (s *sink) ApplyConfChange(ConfChange, *raftpb.ConfState) error { return nil }
 

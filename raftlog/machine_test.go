@@ -166,7 +166,7 @@ type content struct {
 	Order  []uint64
 }
 
-func (m *machine) OpenSnapshot(_ context.Context, atLeast uint64) (*StateSnapshot, error) {
+func (m *machine) OpenSnapshot(_ context.Context, _, atLeast uint64) (*StateSnapshot, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.openFault != nil {

@@ -78,7 +78,7 @@ func (l *Log) sendSnapshot(t *transfer) {
 
 // openSnapshot returns the content to be sent, unless that makes no sense any more.
 func (l *Log) openSnapshot(t *transfer) (*StateSnapshot, error) {
-	content, err := l.sm.OpenSnapshot(l.ctx, t.index)
+	content, err := l.sm.OpenSnapshot(l.ctx, t.to(), t.index)
 	if err != nil {
 		return nil, fmt.Errorf("open the state machine's content: %w", err)
 	}

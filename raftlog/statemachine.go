@@ -48,6 +48,8 @@ type StateSnapshot struct {
 	Size int64
 	// Body is the content, in whatever form the machine restores from. Whoever has it closes it.
 	Body io.ReadCloser
+	// Portable says that Body has a form that any member takes, whatever its server is.
+	Portable bool
 }
 
 // StateMachine is what committed entries are applied to. All methods but Persist and OpenSnapshot are called by one
@@ -74,9 +76,9 @@ type StateMachine interface {
 	Persist(ctx context.Context) (index uint64, err error)
 	// SnapshotData returns the payload of an etcd .snap file for the membership as of now.
 	SnapshotData() ([]byte, error)
-	// OpenSnapshot returns the content as of an entry not before atLeast, which is applied already. It may run
-	// beside the other methods and itself, and must not hold them up.
-	OpenSnapshot(ctx context.Context, atLeast uint64) (*StateSnapshot, error)
+	// OpenSnapshot returns the content for a member, as of an entry not before atLeast, which is applied already. It
+	// may run beside the other methods and itself, and must not hold them up. When it fails it is called again soon.
+	OpenSnapshot(ctx context.Context, to, atLeast uint64) (*StateSnapshot, error)
 	// Restore replaces the content by what was received for s before Step was given s; the machine knows
 	// where. Afterwards Applied would return s's index and configuration. An error stops the log: the next
 	// start must finish it before Open, see disk.NewestSnapshot.

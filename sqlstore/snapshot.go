@@ -137,6 +137,23 @@ func (b *snapshotBody) Close() error {
 	return b.ReadCloser.Close()
 }
 
+// ImportBackend makes a keelson database file, a Snapshot's Body, of the etcd backend
+// file at file, in its place. After an error, or a crash, file is what it was; what is
+// beside it then has a name that begins with "tmp".
+func ImportBackend(ctx context.Context, file string, clock sqldb.Clock) error {
+	made := filepath.Join(filepath.Dir(file), "tmp-"+filepath.Base(file))
+	err := backend.Import(ctx, file, sqldb.Options{Path: made, Clock: clock})
+	if err == nil {
+		return sqldb.Replace(file, made)
+	}
+	for _, suffix := range []string{"", "-wal", "-shm", "-undo"} {
+		if rm := os.Remove(made + suffix); rm != nil && !errors.Is(rm, fs.ErrNotExist) {
+			err = errors.Join(err, rm)
+		}
+	}
+	return err
+}
+
 // VerifySnapshot tells whether file is a Snapshot's Body, whole, of entry index, from which memory can be rebuilt. It
 // reads all of it and changes nothing. Errors wrap sqldb.ErrForeignFile,
 // sqldb.ErrNewerSchema or sqldb.ErrCorrupt where they apply.

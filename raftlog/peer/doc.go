@@ -11,7 +11,7 @@
 //
 // Messages may be lost, but are neither repeated nor changed. A snapshot's content is complete, durable and
 // verified before the log hears of it (design, invariant 3); one that is not is deleted, its sender told, and made to
-// wait before it sends the next. None goes to a member that is not known to take it (Kind). From
+// wait before it sends the next. One in keelson's own form goes only to a member that is known to take it (Kind). From
 // the time that the log has heard of it the file is the log's: when it is sent again what is there is neither opened nor
 // removed.
 //

@@ -14,13 +14,13 @@ import (
 	"go.uber.org/zap"
 )
 
-// Kind is what a member's server is, which decides what snapshots it can take.
+// Kind is what a member's server is, which decides what snapshots it can take. A keelson takes an etcd's, too.
 type Kind int
 
 // The kinds.
 const (
 	Etcd    Kind = iota // takes a bbolt file, and stores whatever it gets in its place without a look
-	Keelson             // takes a SQLite file
+	Keelson             // takes a SQLite file, and makes one of a bbolt file
 )
 
 // KeelsonHeader is in every answer of a keelson's listener for members, and says which version it is. No etcd has it.
@@ -37,7 +37,7 @@ const (
 	unfitLogInterval = time.Minute
 )
 
-var errUnfit = errors.New("peer: the receiver is an etcd, which can't take a keelson's snapshot")
+var errUnfit = errors.New("peer: the receiver is an etcd, which can't take a SQLite file")
 
 // Kind asks a member what it is. It may have changed since it was asked the last time: keelson starts on an etcd's data.
 func (t *Transport) Kind(ctx context.Context, member uint64) (Kind, error) {
@@ -98,6 +98,6 @@ func (t *Transport) sayUnfit(member uint64, err error) {
 		return
 	}
 	t.unfitTold[member] = now
-	t.opts.Logger.Error("cannot send a snapshot: it is not known that the member can take it; it stays behind until a server of its kind leads",
+	t.opts.Logger.Error("cannot send a snapshot: it is not known that the member can take it",
 		zap.Stringer("remote-peer-id", types.ID(member)), zap.Error(err))
 }

@@ -124,9 +124,10 @@ func (r *receiver) processSnapshot(ctx context.Context, m *raftpb.Message) error
 	if index == r.taken {
 		return r.processAgain(ctx, m, path)
 	}
-	file, err := os.Stat(path)
+	var file os.FileInfo
+	err := r.VerifySnapshot(ctx, m.GetSnapshot(), path)
 	if err == nil {
-		err = r.VerifySnapshot(ctx, m.GetSnapshot(), path)
+		file, err = os.Stat(path) // of an etcd's content there is another file now
 	}
 	if err == nil {
 		err = r.Step(ctx, m)

@@ -48,7 +48,11 @@ func removeLeftovers(dir string) error {
 // SendSnapshot implements raftlog.Transport.
 func (t *Transport) SendSnapshot(m *raftpb.Message, s *raftlog.StateSnapshot) {
 	message := snap.NewMessage(m, newStalling(s.Body, t.opts.Clock, t.opts.StallTimeout), s.Size)
-	if !t.ask(message) {
+	begin := t.ask
+	if s.Portable {
+		begin = t.send
+	}
+	if !begin(message) {
 		t.giveUp(message, errNotConnected)
 	}
 }
@@ -79,7 +83,7 @@ func (t *Transport) sendIfTaken(message *snap.Message) {
 	}
 }
 
-// send sends a snapshot. It returns false if the receiver is not connected any more.
+// send sends a snapshot. It returns false if the receiver is not connected.
 func (t *Transport) send(message *snap.Message) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,8 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
 	"keelson.io/keelson/sqlstore/backend"
@@ -215,4 +218,172 @@ func TestWriteRefuses(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// saved writes a backend file of a copy and returns its path.
+func saved(t *testing.T, cp *sqldb.Copy) string {
+	t.Helper()
+	f, err := backend.Write(t.Context(), cp, backend.Options{Dir: t.TempDir(), ReserveBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "db")
+	data, err := io.ReadAll(f)
+	if err := errors.Join(err, f.Close(), os.WriteFile(path, data, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if is, err := backend.IsBackend(path); err != nil || !is {
+		t.Errorf("it is none: %v", err)
+	}
+	return path
+}
+
+func importTo(t *testing.T, path string) (string, error) {
+	t.Helper()
+	made := filepath.Join(t.TempDir(), "keelson.db")
+	return made, backend.Import(t.Context(), path, sqldb.Options{Path: made, Clock: systemClock{}})
+}
+
+// What was written is read again: rows and all the rest.
+func TestImport(t *testing.T) {
+	conf, err := proto.MarshalOptions{Deterministic: true}.Marshal(&raftpb.ConfState{Voters: []uint64{1, 2}, Learners: []uint64{3}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, _ := filled(t, 3000)
+	err = db.Write(&sqldb.Batch{
+		Rows:    []sqldb.Row{{Seq: 3001, Revision: 3002, Sub: 1, Key: []byte{0, 0xff}, CreateRevision: 3002, Version: 1, Lease: 5, Value: []byte{}}},
+		Leases:  []sqldb.LeaseChange{{Lease: sqldb.Lease{ID: 5, TTL: 100, Remaining: 50}}, {Lease: sqldb.Lease{ID: 1 << 62, TTL: 7}}},
+		Alarms:  []sqldb.AlarmChange{{Alarm: sqldb.Alarm{MemberID: 2, Kind: "NOSPACE"}}},
+		Members: []sqldb.MemberChange{{Member: sqldb.Member{ID: 1<<63 + 1, JSON: []byte(`{"id":9223372036854775809}`)}}, {Member: sqldb.Member{ID: 9, Removed: true}}},
+		Settings: []sqldb.Setting{
+			{Name: sqldb.SettingConfState, Blob: conf}, {Name: sqldb.SettingClusterVersion, Text: "3.7.0"},
+			{Name: sqldb.SettingCompactScheduled, Int: 17}, {Name: sqldb.SettingCompactFinished, Int: 11},
+		},
+		AppliedIndex: 4000, AppliedTerm: 12, Revision: 3002,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := db.Copy(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := importTo(t, saved(t, want))
+	if err := errors.Join(err, want.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := filepath.Glob(made + "?*"); err != nil || len(left) > 0 {
+		t.Errorf("%v are beside the database: %v", left, err)
+	}
+	if _, err := sqldb.Verify(t.Context(), made, func(sqldb.RowMeta) error { return nil }); err != nil {
+		t.Error(err)
+	}
+	if want, err = db.Copy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := open(t, made).Copy(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want.State, got.State); diff != "" {
+		t.Error(diff)
+	}
+	for {
+		w, err := want.Next()
+		g, gotErr := got.Next()
+		if errors.Is(err, io.EOF) && errors.Is(gotErr, io.EOF) {
+			break
+		}
+		if err := errors.Join(err, gotErr); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(w, g); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+	if err := errors.Join(want.Close(), got.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A damaged file is refused, or holds what it holds; it never ends the process.
+func TestImportDamaged(t *testing.T) {
+	_, cp := filled(t, 500)
+	path := saved(t, cp)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	try := func(data []byte) error {
+		t.Helper()
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := importTo(t, path)
+		return err
+	}
+	for _, size := range []int{0, 100, 4096, 8192, len(whole) / 2, len(whole) - 4096, len(whole) - 1} {
+		if err := try(whole[:size]); !errors.Is(err, backend.ErrDamaged) {
+			t.Errorf("cut off after %d bytes: %v", size, err)
+		}
+	}
+	refused := 0
+	for i := range 60 {
+		random := rand.New(rand.NewPCG(uint64(i), 7))
+		data := bytes.Clone(whole)
+		for range 1 + i {
+			// The heads of pages are what bbolt follows.
+			at := random.IntN(len(data)/4096)*4096 + random.IntN(64)
+			data[at] ^= byte(1 + random.IntN(255))
+		}
+		if err := try(data); err != nil {
+			refused++
+		}
+	}
+	if refused < 30 {
+		t.Errorf("%d of 60 damaged files are refused", refused)
+	}
+}
+
+// What a database can't hold is told.
+func TestImportRefuses(t *testing.T) {
+	db, _ := filled(t, 10)
+	for want, change := range map[string]func(tx *bbolt.Tx) error{
+		"--bump-revision": func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte("key")).Put([]byte("\x00\x00\x00\x00\x00\x01\x00\x00_\x00\x00\x00\x00\x00\x00\x00\x00"), []byte{})
+		},
+		"is no revision": func(tx *bbolt.Tx) error { return tx.Bucket([]byte("key")).Put([]byte("x"), nil) },
+		"users and roles": func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte("authUsers")).Put([]byte("root"), []byte{})
+		},
+		"no bucket lease": func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("lease")) },
+	} {
+		cp, err := db.Copy(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := saved(t, cp)
+		file, err := bbolt.Open(path, 0o600, nil)
+		if err := errors.Join(err, cp.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(file.Update(change), file.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := importTo(t, path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %s", err, want)
+		}
+	}
+}
+
+// A full disk ends an import, which does not wait for space.
+func TestImportOnFullDisk(t *testing.T) {
+	_, cp := filled(t, 20_000)
+	path, dir := saved(t, cp), smallDisk(t)
+	err := backend.Import(t.Context(), path, sqldb.Options{Path: filepath.Join(dir, "keelson.db"), Clock: systemClock{}})
+	if err == nil || t.Context().Err() != nil {
+		t.Errorf("error %v", err)
+	}
+	t.Log(err)
 }

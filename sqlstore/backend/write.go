@@ -151,7 +151,7 @@ func (w *writer) update(ctx context.Context, fn func(tx *bbolt.Tx) error) error 
 	if err := errors.Join(ctx.Err(), w.checkSpace()); err != nil {
 		return err
 	}
-	if err := w.db.Update(fn); err != nil {
+	if err := guarded(func() error { return w.db.Update(fn) }); err != nil {
 		return fmt.Errorf("backend: %w", err)
 	}
 	return nil

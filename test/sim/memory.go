@@ -129,7 +129,7 @@ func (m *memoryMachine) Persist(context.Context) (uint64, error) {
 func (m *memoryMachine) SnapshotData() ([]byte, error) { return m.keyspace.Conf, nil }
 
 // OpenSnapshot implements raftlog.StateMachine.
-func (m *memoryMachine) OpenSnapshot(_ context.Context, atLeast uint64) (*raftlog.StateSnapshot, error) {
+func (m *memoryMachine) OpenSnapshot(_ context.Context, _, atLeast uint64) (*raftlog.StateSnapshot, error) {
 	if m.keyspace.Applied < atLeast {
 		return nil, fmt.Errorf("a snapshot of entry %d is asked for, %d is applied", atLeast, m.keyspace.Applied)
 	}

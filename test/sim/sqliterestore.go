@@ -29,6 +29,9 @@ func (noPeers) RemoveAllPeers()             {}
 // ActiveSince says that nobody was heard of; only checks ask, which the simulation does not run.
 func (noPeers) ActiveSince(uint64) time.Time { return time.Time{} }
 
+// Kind says what all nodes are.
+func (noPeers) Kind(context.Context, uint64) (peer.Kind, error) { return peer.Keelson, nil }
+
 // adapter makes the state machine of a store.
 func (d *sqliteDisk) adapter(n *node, store *sqlstore.Store, le *lessor.Lessor) *etcdapi.StateMachine {
 	m := etcdapi.NewStateMachine(store, le, etcdapi.Options{MaxLearners: maxNodes})
