@@ -148,8 +148,15 @@ func probe(t *testing.T, server *harness.Server, config *tls.Config) result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
-	r := result{grpc: statusOf(ctx, t, server, config), web: get(ctx, t, server, config)}
-	plain, err := (&net.Dialer{}).DialContext(ctx, "tcp", server.Endpoint())
+	r := shake(ctx, t, server, server.Endpoint(), config)
+	r.grpc, r.web = statusOf(ctx, t, server, config), get(ctx, t, server, config)
+	return r
+}
+
+// shake connects to an address of a server and asks there.
+func shake(ctx context.Context, t *testing.T, server *harness.Server, address string, config *tls.Config) (r result) {
+	t.Helper()
+	plain, err := (&net.Dialer{}).DialContext(ctx, "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
