@@ -26,6 +26,7 @@ func registerAll(reg prometheus.Registerer) {
 	NewStore(reg, func() StoreStats { return StoreStats{Keys: 3, Revision: 9, CacheHits: 4, WriterFailing: true} })
 	NewMembers(reg, func() []MemberStats { return []MemberStats{{ID: 0xbeef, Lag: 12, Active: true}} })
 	NewLeases(reg)
+	NewFeatures(reg).WithLabelValues("AllAlpha", "ALPHA")
 	s := NewServer(reg, ServerInfo{Version: "1.2.3", EtcdVersion: "3.7.3", MemberID: 0xbeef, QuotaBytes: 1 << 31})
 	s.RequestDuration.WithLabelValues("Range", "true")
 	s.ApplyDuration.WithLabelValues("v3", "Put", "true")

@@ -84,6 +84,7 @@ type config struct {
 	sockets                        transport.SocketOpts
 	cors, hostWhitelist            []string
 	tracing                        tracing
+	gates                          gates
 	raftReadTimeout                time.Duration
 	raftWriteTimeout               time.Duration
 	discoveryFallback              string
@@ -117,6 +118,7 @@ func (c *config) complete() error {
 	if !c.given["initial-cluster"] {
 		c.initialCluster = c.name + "=" + strings.Join(c.initialAdvertisePeerURLs.StringSlice(), ","+c.name+"=")
 	}
+	c.peerTLS.LocalAddr = c.peerAddress()
 	c.raftReadTimeout = max(c.raftReadTimeout, rafthttp.DefaultConnReadTimeout)
 	c.raftWriteTimeout = max(c.raftWriteTimeout, rafthttp.DefaultConnWriteTimeout)
 	if c.warningUnaryRequestDuration == 0 {
@@ -127,7 +129,7 @@ func (c *config) complete() error {
 	}
 	var compaction error
 	c.autoCompaction, compaction = compactor.ParseRetention(c.autoCompactionMode, c.autoCompactionRetention)
-	return errors.Join(compaction, c.checkBootstrap(), c.checkTimes(), c.checkLimits(), c.checkLogging(), c.tracing.check(), c.checkTLS(), c.checkURLs())
+	return errors.Join(compaction, c.checkBootstrap(), c.checkTimes(), c.checkLimits(), c.checkLogging(), c.tracing.check(), c.gates.check(c), c.checkTLS(), c.checkURLs())
 }
 
 // faultIf is an error if something is wrong.

@@ -40,7 +40,7 @@ func (c *config) featureOptions() []option {
 		{name: "bootstrap-defrag-threshold-megabytes", value: unused[uint](0), state: ignored, help: "Free megabytes from which bbolt's file is written anew at the start."},
 		{name: "downgrade-check-time", value: value(&c.downgradeCheckTime, 5*time.Second), help: "Time between looks at an ongoing downgrade."},
 		{name: "snapshot-catchup-entries", value: value(&c.snapshotCatchUpEntries, 5000), help: "Entries kept for members that lag behind."},
-		{name: "feature-gates", value: unused(""), state: missing, help: "Features to turn on or off, as name=true,name=false."},
+		{name: "feature-gates", value: c.gates.value(), help: "Features to turn on or off, as name=true,name=false. All of etcd's are known; only SetMemberLocalAddr changes something."},
 		{name: "config-file", key: noKey, value: value(&c.configFile, ""), help: "File that all settings are taken from."},
 		{name: "version", key: noKey, value: value(&c.printVersion, false), help: "Print the versions and end."},
 	}

@@ -95,7 +95,7 @@ func TestParseListsAllFaults(t *testing.T) {
 func other(o option) string {
 	getter, ok := o.value.(flag.Getter)
 	if !ok {
-		return "true"
+		return "SetMemberLocalAddr=true" // or anything
 	}
 	if c, ok := o.value.(choice); ok {
 		return c.valids[len(c.valids)-1]

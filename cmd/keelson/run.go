@@ -114,6 +114,7 @@ func open(ctx context.Context, c *config, id identity, logger *zap.Logger) (n *n
 		apiOpts.TracerProvider = n.spans
 	}
 	reg, seen := prometheus.DefaultRegisterer, &observed{}
+	c.gates.export(reg)
 	if n.lessor, err = lessor.New(lessorOptions(c, clock, logger, metrics.NewLeases(reg)), nil); err != nil {
 		return n, err
 	}

@@ -157,7 +157,7 @@ func (c *config) selfCert(logger *zap.Logger) error {
 			return fmt.Errorf("generate certificates: %w", err)
 		}
 		made.MinVersion, made.MaxVersion, made.CipherSuites = info.MinVersion, info.MaxVersion, info.CipherSuites
-		made.SkipClientSANVerify = info.SkipClientSANVerify
+		made.SkipClientSANVerify, made.LocalAddr = info.SkipClientSANVerify, info.LocalAddr
 		*info = made
 		return nil
 	}
