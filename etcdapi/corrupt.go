@@ -57,11 +57,11 @@ func (c *corruption) initial(ctx context.Context) error {
 	for range initialAttempts {
 		err := c.compareOwn(ctx, lg)
 		switch {
+		case ctx.Err() != nil:
+			return ctx.Err() // members that did not answer were not given the time
 		case err == nil:
 			lg.Info("initial corruption checking passed; no corruption")
 			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
 		case !errors.Is(err, sqlstore.ErrCompacted) && !errors.Is(err, sqlstore.ErrFutureRevision):
 			return err
 		}

@@ -49,6 +49,10 @@ func run(ctx context.Context, c *config, logger *zap.Logger) (err error) {
 		return err
 	}
 	id, err := identify(ctx, c, logger)
+	if errors.Is(err, context.Canceled) {
+		logger.Info("stopping") // while the other members were asked
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,11 @@ func removeLeftovers(dir string) error {
 
 // SendSnapshot implements raftlog.Transport.
 func (t *Transport) SendSnapshot(m *raftpb.Message, s *raftlog.StateSnapshot) {
-	message := snap.NewMessage(m, newStalling(s.Body, t.opts.Clock, t.opts.StallTimeout), s.Size)
+	body := newContent(s, t.opts.Clock, t.opts.StallTimeout)
+	message := snap.NewMessage(m, body, s.Size)
+	// What the message wraps its body in counts without a lock. A receiver that answers before it has read all has the
+	// body closed while it is read.
+	message.ReadCloser = body
 	begin := t.ask
 	if s.Portable {
 		begin = t.send
@@ -112,33 +116,36 @@ func (t *Transport) pause(d time.Duration) {
 
 var errNotConnected = errors.New("peer: the receiver of a snapshot is not connected")
 
-// stalling is a body that closes itself when nobody reads from it for a while.
-type stalling struct {
+// content is the body of a snapshot. It is as long as was said, or reading it fails; and it closes itself when nobody
+// reads from it for a while. It may be closed while it is read.
+type content struct {
 	io.ReadCloser
+	size  int64
+	given atomic.Int64 // bytes
 	reads atomic.Int64
 	once  sync.Once
 	done  chan struct{}
 }
 
-func newStalling(body io.ReadCloser, clock raftlog.Clock, timeout time.Duration) *stalling {
-	s := &stalling{ReadCloser: body, done: make(chan struct{})}
-	go s.watch(clock.NewTicker(timeout))
-	return s
+func newContent(s *raftlog.StateSnapshot, clock raftlog.Clock, timeout time.Duration) *content {
+	c := &content{ReadCloser: s.Body, size: s.Size, done: make(chan struct{})}
+	go c.watch(clock.NewTicker(timeout))
+	return c
 }
 
 // watch closes the body when it was not read between two ticks. Whoever reads next gets the error of a closed body.
-func (s *stalling) watch(ticker raftlog.Ticker) {
+func (c *content) watch(ticker raftlog.Ticker) {
 	defer ticker.Stop()
 	for before := int64(-1); ; {
 		select {
 		case <-ticker.C():
-		case <-s.done:
+		case <-c.done:
 			return
 		}
-		now := s.reads.Load()
+		now := c.reads.Load()
 		if now == before {
 			// An error is that of the state machine's reader, which nobody needs any more.
-			_ = s.ReadCloser.Close()
+			_ = c.ReadCloser.Close()
 			return
 		}
 		before = now
@@ -146,13 +153,18 @@ func (s *stalling) watch(ticker raftlog.Ticker) {
 }
 
 // Read implements io.Reader.
-func (s *stalling) Read(p []byte) (int, error) {
-	s.reads.Add(1)
-	return s.ReadCloser.Read(p)
+func (c *content) Read(p []byte) (int, error) {
+	c.reads.Add(1)
+	n, err := c.ReadCloser.Read(p)
+	given := c.given.Add(int64(n))
+	if given > c.size || errors.Is(err, io.EOF) && given < c.size {
+		return n, fmt.Errorf("peer: a snapshot's content of %d bytes should have %d", given, c.size)
+	}
+	return n, err
 }
 
 // Close implements io.Closer.
-func (s *stalling) Close() error {
-	s.once.Do(func() { close(s.done) })
-	return s.ReadCloser.Close()
+func (c *content) Close() error {
+	c.once.Do(func() { close(c.done) })
+	return c.ReadCloser.Close()
 }

@@ -508,9 +508,21 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 }
 
+func TestSnapshotOfAnotherLengthIsNone(t *testing.T) {
+	for said, want := range map[int64]bool{4: false, 5: true, 6: false} {
+		c := newContent(&raftlog.StateSnapshot{Size: said, Body: io.NopCloser(strings.NewReader("12345"))}, raftlog.SystemClock(), time.Hour)
+		if _, err := io.ReadAll(c); (err == nil) != want {
+			t.Errorf("5 bytes, %d said: %v", said, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestSnapshotOfAStalledReceiverIsClosed(t *testing.T) {
 	body := &closing{closed: make(chan struct{})}
-	s := newStalling(body, raftlog.SystemClock(), 10*time.Millisecond)
+	s := newContent(&raftlog.StateSnapshot{Size: 1 << 20, Body: body}, raftlog.SystemClock(), 10*time.Millisecond)
 	for range 20 {
 		if _, err := s.Read(make([]byte, 1)); err != nil {
 			t.Fatal(err)

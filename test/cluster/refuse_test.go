@@ -252,6 +252,42 @@ func TestMemberRemovedWhileAway(t *testing.T) {
 	}
 }
 
+// TestRemovedDuringTheFirstCheck: a member that waits for the hashes of others hears that it is none any more.
+func TestRemovedDuringTheFirstCheck(t *testing.T) {
+	keelsonOnly(t)
+	members := harness.StartMembers(t, harness.Keelson, 3, harness.Options{
+		Args: []string{"--strict-reconfig-check=false", "--election-timeout=5000"}, // which lengthens the check
+	}, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), healTimeout)
+	defer cancel()
+	silent, leader, back := members[0], members[1], members[2]
+	moveLeadership(ctx, t, members, leader)
+	mustPut(t, pb.NewKVClient(leader.Conn(t)), "key", "value")
+	status, err := pb.NewMaintenanceClient(back.Conn(t)).Status(ctx, &pb.StatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	back.Stop()
+	silent.Signal(syscall.SIGSTOP)
+	begun := strings.Count(back.Log(), "starting initial corruption check") + 1
+	passed := strings.Count(back.Log(), "initial corruption checking passed")
+	back.Run()
+	wantSoon(t, "the check has begun", func() error {
+		if strings.Count(back.Log(), "starting initial corruption check") < begun {
+			return errors.New("not logged")
+		}
+		return nil
+	})
+	if _, err := pb.NewClusterClient(leader.Conn(t)).MemberRemove(ctx, &pb.MemberRemoveRequest{ID: status.Header.MemberId}); err != nil {
+		t.Fatal(err)
+	}
+	<-back.Exited()
+	back.Expect(0)
+	if strings.Count(back.Log(), "initial corruption checking passed") > passed {
+		t.Error("it waited for the end of the check")
+	}
+}
+
 // TestStoppedDuringTheFirstCheck: SIGTERM is an ordinary end, too, while a member waits for the hashes of others.
 func TestStoppedDuringTheFirstCheck(t *testing.T) {
 	keelsonOnly(t)
