@@ -41,7 +41,7 @@ func (s *Server) ServeOnly(traffic Traffic, l net.Listener, handshake portmux.Ha
 	s.opts.Logger.Info("ready to serve client requests")
 	s.opts.Logger.Info(announcement, zap.String("traffic", string(traffic)), zap.String("address", l.Addr().String()))
 	if traffic == OnlyGRPC {
-		return s.serveError(s.grpc.Serve(l))
+		return s.serveError(s.grpc.Serve(clientListener{l}))
 	}
 	return s.serveError(s.onlyHTTP.Serve(l))
 }
