@@ -34,7 +34,7 @@ func (t *Transport) newLinks() (*links, error) {
 		ID:          id,
 		URLs:        t.opts.URLs,
 		ClusterID:   types.ID(t.opts.ClusterID),
-		Raft:        t.receiver,
+		Raft:        snapshotless{t.receiver},
 		Snapshotter: snap.New(t.opts.Logger, t.opts.SnapDir),
 		ServerStats: stats.NewServerStats(t.opts.Name, id.String()),
 		LeaderStats: stats.NewLeaderStats(t.opts.Logger, id.String()),

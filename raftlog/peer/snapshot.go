@@ -17,6 +17,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/snap"
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
 
 	"keelson.io/keelson/raftlog"
 )
@@ -47,17 +48,18 @@ func removeLeftovers(dir string) error {
 
 // SendSnapshot implements raftlog.Transport.
 func (t *Transport) SendSnapshot(m *raftpb.Message, s *raftlog.StateSnapshot) {
-	body := newContent(s, t.opts.Clock, t.opts.StallTimeout)
+	body := &content{ReadCloser: s.Body, size: s.Size}
 	message := snap.NewMessage(m, body, s.Size)
 	// What the message wraps its body in counts without a lock. A receiver that answers before it has read all has the
 	// body closed while it is read.
 	message.ReadCloser = body
+	go t.follow(message, body)
 	begin := t.ask
 	if s.Portable {
 		begin = t.send
 	}
 	if !begin(message) {
-		t.giveUp(message, errNotConnected)
+		message.CloseWithError(errNotConnected)
 	}
 }
 
@@ -77,13 +79,13 @@ func (t *Transport) sendIfTaken(message *snap.Message) {
 	to := message.GetTo()
 	if err := t.mayTakeSnapshot(to); err != nil {
 		t.sayUnfit(to, err)
-		message.CloseWithError(err)
+		err = errors.Join(err, message.ReadCloser.Close()) // now: while it is open it holds up the sender's database
 		t.pause(unfitPause)
-		t.receiver.ReportSnapshot(to, raft.SnapshotFailure)
+		message.CloseWithError(err)
 		return
 	}
 	if !t.send(message) {
-		t.giveUp(message, errNotConnected)
+		message.CloseWithError(errNotConnected)
 	}
 }
 
@@ -98,12 +100,6 @@ func (t *Transport) send(message *snap.Message) bool {
 	return true
 }
 
-// giveUp closes a snapshot that is not sent, and reports it.
-func (t *Transport) giveUp(message *snap.Message, err error) {
-	message.CloseWithError(err)
-	t.receiver.ReportSnapshot(message.GetTo(), raft.SnapshotFailure)
-}
-
 // pause waits, until Stop at most.
 func (t *Transport) pause(d time.Duration) {
 	timer := t.opts.Clock.NewTimer(d)
@@ -116,40 +112,52 @@ func (t *Transport) pause(d time.Duration) {
 
 var errNotConnected = errors.New("peer: the receiver of a snapshot is not connected")
 
-// content is the body of a snapshot. It is as long as was said, or reading it fails; and it closes itself when nobody
-// reads from it for a while. It may be closed while it is read.
+// answerStalls is for how many StallTimeouts a receiver may be busy with a snapshot that it has got: it reads all of it.
+const answerStalls = 10
+
+// follow reports what becomes of a snapshot, once: the message is closed by whoever has done with it, with success or
+// without, or the receiver stalls. rafthttp can't be made to end a transfer then, so what it reports of one comes too
+// late, and might be taken for the end of the next one to the same member: see snapshotless.
+func (t *Transport) follow(message *snap.Message, body *content) {
+	ticker := t.opts.Clock.NewTicker(t.opts.StallTimeout)
+	defer ticker.Stop()
+	status := raft.SnapshotFailure
+	for before, silent := int64(-1), 0; silent < answerStalls && (silent == 0 || body.ended.Load()); {
+		select {
+		case sent := <-message.CloseNotify():
+			if sent {
+				status = raft.SnapshotFinish
+			}
+			t.receiver.ReportSnapshot(message.GetTo(), status)
+			return
+		case <-ticker.C():
+		}
+		now := body.reads.Load()
+		if silent++; now != before {
+			before, silent = now, 0
+		}
+	}
+	sent := body.ended.Load()
+	err := body.Close()
+	t.opts.Logger.Warn("the receiver of a snapshot stalls", zap.Stringer("remote-peer-id", types.ID(message.GetTo())),
+		zap.Bool("all-sent", sent), zap.Error(err))
+	t.receiver.ReportSnapshot(message.GetTo(), status)
+}
+
+// snapshotless is the receiver without rafthttp's reports of snapshots, which don't say of which transfer they are.
+type snapshotless struct{ *receiver }
+
+// ReportSnapshot implements rafthttp.Raft.
+func (snapshotless) ReportSnapshot(uint64, raft.SnapshotStatus) {}
+
+// content is the body of a snapshot. It is as long as was said, or reading it fails. It may be closed while it is read.
 type content struct {
 	io.ReadCloser
 	size  int64
 	given atomic.Int64 // bytes
 	reads atomic.Int64
 	once  sync.Once
-	done  chan struct{}
-}
-
-func newContent(s *raftlog.StateSnapshot, clock raftlog.Clock, timeout time.Duration) *content {
-	c := &content{ReadCloser: s.Body, size: s.Size, done: make(chan struct{})}
-	go c.watch(clock.NewTicker(timeout))
-	return c
-}
-
-// watch closes the body when it was not read between two ticks. Whoever reads next gets the error of a closed body.
-func (c *content) watch(ticker raftlog.Ticker) {
-	defer ticker.Stop()
-	for before := int64(-1); ; {
-		select {
-		case <-ticker.C():
-		case <-c.done:
-			return
-		}
-		now := c.reads.Load()
-		if now == before {
-			// An error is that of the state machine's reader, which nobody needs any more.
-			_ = c.ReadCloser.Close()
-			return
-		}
-		before = now
-	}
+	ended atomic.Bool // it was closed
 }
 
 // Read implements io.Reader.
@@ -163,8 +171,11 @@ func (c *content) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close implements io.Closer.
-func (c *content) Close() error {
-	c.once.Do(func() { close(c.done) })
-	return c.ReadCloser.Close()
+// Close implements io.Closer. What went wrong is told the first time.
+func (c *content) Close() (err error) {
+	c.once.Do(func() {
+		c.ended.Store(true)
+		err = c.ReadCloser.Close()
+	})
+	return err
 }

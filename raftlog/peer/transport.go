@@ -52,8 +52,8 @@ type Options struct {
 	SnapDir string
 	// ElectionTimeout is the log's; how long connecting may take follows from it, as in etcd. Default 1 s.
 	ElectionTimeout time.Duration
-	// StallTimeout is how long a receiver may take nothing of a snapshot before its body is closed: while that is
-	// open the sender's database can't use the space again of what it deletes. Default 30 s.
+	// StallTimeout is how long a receiver may take nothing of a snapshot before its body is closed, and it counts as
+	// failed: while that is open the sender's database can't use the space again of what it deletes. Default 30 s.
 	StallTimeout time.Duration
 	// Clock is what StallTimeout is measured by. Default: the machine's.
 	Clock raftlog.Clock
@@ -102,6 +102,8 @@ type Transport struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	sends  sync.WaitGroup
+
+	stop sync.Once
 
 	// state changes under mu and is read without: who sends must not wait for a member to be disconnected.
 	state atomic.Int32
@@ -267,11 +269,13 @@ func (t *Transport) ActiveSince(id uint64) time.Time {
 	return t.links.Load().ActiveSince(types.ID(id))
 }
 
-// Stop disconnects all members. What is sent afterwards is dropped.
+// Stop disconnects all members. What is sent afterwards is dropped. It may be called again, and waits for the first call.
 func (t *Transport) Stop() {
-	t.disconnect()
-	t.receiver.stop()
-	t.sends.Wait()
+	t.stop.Do(func() {
+		t.disconnect()
+		t.receiver.stop()
+		t.sends.Wait()
+	})
 }
 
 func (t *Transport) disconnect() {

@@ -510,7 +510,7 @@ func TestOptionsAreChecked(t *testing.T) {
 
 func TestSnapshotOfAnotherLengthIsNone(t *testing.T) {
 	for said, want := range map[int64]bool{4: false, 5: true, 6: false} {
-		c := newContent(&raftlog.StateSnapshot{Size: said, Body: io.NopCloser(strings.NewReader("12345"))}, raftlog.SystemClock(), time.Hour)
+		c := &content{ReadCloser: io.NopCloser(strings.NewReader("12345")), size: said}
 		if _, err := io.ReadAll(c); (err == nil) != want {
 			t.Errorf("5 bytes, %d said: %v", said, err)
 		}
@@ -520,27 +520,26 @@ func TestSnapshotOfAnotherLengthIsNone(t *testing.T) {
 	}
 }
 
-func TestSnapshotOfAStalledReceiverIsClosed(t *testing.T) {
-	body := &closing{closed: make(chan struct{})}
-	s := newContent(&raftlog.StateSnapshot{Size: 1 << 20, Body: body}, raftlog.SystemClock(), 10*time.Millisecond)
-	for range 20 {
-		if _, err := s.Read(make([]byte, 1)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	receive(t, "closing of a body that nobody reads", body.closed)
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
+func TestStopTwice(t *testing.T) {
+	a := newMember(t, 1, cluster)
+	a.start()
+	a.transport.Stop()
+	a.transport.Stop()
 }
 
 // closing is a body that tells when it is closed.
 type closing struct {
-	once   sync.Once
-	closed chan struct{}
+	io.Reader // nil: it has no end
+	once      sync.Once
+	closed    chan struct{}
 }
 
-func (c *closing) Read(p []byte) (int, error) { return len(p), nil }
+func (c *closing) Read(p []byte) (int, error) {
+	if c.Reader == nil {
+		return len(p), nil
+	}
+	return c.Reader.Read(p)
+}
 
 func (c *closing) Close() error {
 	c.once.Do(func() { close(c.closed) })
