@@ -54,7 +54,6 @@ var grpcErrors = []struct{ err, grpc error }{
 	{raftlog.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{raftlog.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
 	{raftlog.ErrResultUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
-	{raftlog.ErrConfChangePending, rpctypes.ErrGRPCUnhealthy},
 
 	{lessor.ErrNotFound, rpctypes.ErrGRPCLeaseNotFound},
 	{lessor.ErrNotPrimary, rpctypes.ErrGRPCLeaderChanged},

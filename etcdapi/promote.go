@@ -116,7 +116,9 @@ func (s *clusterService) servePromote(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, fmt.Sprintf("member %s not found in cluster", text), http.StatusNotFound)
 		return
 	}
-	if err := s.promoteHere(r.Context(), id); err != nil {
+	// Not the request's context: it ends when rafthttp's listener has read nothing
+	// more for five seconds.
+	if err := s.promoteHere(s.stop, id); err != nil {
 		code := http.StatusInternalServerError
 		for _, refusal := range promotionRefusals {
 			if errors.Is(err, refusal.err) {
