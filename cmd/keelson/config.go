@@ -16,6 +16,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3discovery"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -28,9 +29,6 @@ const (
 	clusterNew      = "new"
 	clusterExisting = "existing"
 )
-
-// discoveryProxy is the value of --discovery-fallback that etcd does not serve any more.
-const discoveryProxy = "proxy"
 
 // config is the command line after parsing: units are in the names, or those
 // of the types.
@@ -87,6 +85,7 @@ type config struct {
 	gates                          gates
 	raftReadTimeout                time.Duration
 	raftWriteTimeout               time.Duration
+	discovery                      v3discovery.DiscoveryConfig
 	discoveryFallback              string
 	configFile                     string
 	printVersion                   bool
@@ -143,9 +142,7 @@ func faultIf(wrong bool, format string, args ...any) error {
 func (c *config) checkBootstrap() error {
 	return errors.Join(
 		faultIf(c.name == "", "--name is empty"),
-		faultIf(c.discoverySRV != "" && c.given["initial-cluster"], "multiple discovery or bootstrap flags are set. "+
-			`Choose one of "initial-cluster", "discovery-endpoints" or "discovery-srv"`),
-		faultIf(c.discoveryFallback == discoveryProxy, "v2 proxy is deprecated, and --discovery-fallback can't be configured as %q", discoveryProxy),
+		c.checkDiscovery(),
 		faultIf(c.maxLearners <= 0 || c.maxLearners > math.MaxInt32, "--max-learners=%d is not between 1 and %d", c.maxLearners, math.MaxInt32),
 	)
 }

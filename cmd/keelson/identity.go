@@ -7,10 +7,8 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strings"
 	"time"
 
-	"go.etcd.io/etcd/client/pkg/v3/srv"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 	"go.uber.org/zap"
 
@@ -35,12 +33,15 @@ func identify(ctx context.Context, c *config, logger *zap.Logger) (identity, err
 		return identity{}, err
 	}
 	if found {
+		if c.discovery.Token != "" {
+			logger.Warn("discovery token is ignored since cluster already initialized; valid logs are found", zap.String("wal-dir", walDir(c)))
+		}
 		return identity{Identity: etcdapi.Identity{ClusterID: known.ClusterID, MemberID: known.MemberID}}, nil
 	}
 	if c.forceNewCluster {
 		return identity{}, fmt.Errorf("--force-new-cluster needs the data of a member; %s holds none", c.dataDir)
 	}
-	if err := c.discover(); err != nil {
+	if err := c.discover(ctx, logger); err != nil {
 		return identity{}, err
 	}
 	cluster := etcdapi.InitialCluster{
@@ -67,34 +68,6 @@ func savedIdentity(c *config, logger *zap.Logger) (disk.Identity, bool, error) {
 	return disk.New(disk.Options{
 		WALDir: walDir(c), SnapDir: snapDir(c), Logger: logger, MaxWALs: raftlog.Unlimited, MaxSnapshots: raftlog.Unlimited,
 	}).Identity()
-}
-
-// discover takes the members from DNS if that is asked for (--discovery-srv).
-func (c *config) discover() error {
-	if c.discoverySRV == "" {
-		return nil
-	}
-	var members []string
-	var failed error
-	for _, service := range []struct{ scheme, name string }{{"https", "etcd-server-ssl"}, {"http", "etcd-server"}} {
-		name := service.name
-		if c.discoverySRVName != "" {
-			name += "-" + c.discoverySRVName
-		}
-		found, err := srv.GetCluster(service.scheme, name, c.name, c.discoverySRV, c.initialAdvertisePeerURLs)
-		if err != nil {
-			failed = fmt.Errorf("--discovery-srv=%s: %w", c.discoverySRV, err)
-		}
-		members = append(members, found...)
-	}
-	if len(members) == 0 {
-		return failed
-	}
-	c.initialCluster = strings.Join(members, ",")
-	if strings.Contains(c.initialCluster, "https://") && c.peerTLS.TrustedCAFile == "" {
-		c.peerTLS.ServerName = c.discoverySRV
-	}
-	return nil
 }
 
 func walDir(c *config) string {

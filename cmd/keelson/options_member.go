@@ -81,23 +81,3 @@ func (c *config) clusterOptions() []option {
 		{name: "v2-deprecation", value: unused(""), state: ignored, help: "Phase of the v2 store's removal."},
 	}, c.discoveryOptions()...)
 }
-
-// discoveryOptions are for finding the first members through another cluster.
-func (c *config) discoveryOptions() []option {
-	return []option{
-		{name: "discovery-token", key: "discovery-config.token", value: unused(""), state: missing, help: "Token of the cluster in the discovery service."},
-		{name: "discovery-endpoints", key: "discovery-config.client.endpoints", value: textList(new([]string)), state: missing, help: "Endpoints of the discovery service, an etcd."},
-		{name: "discovery-dial-timeout", key: "discovery-config.client.dial-timeout", value: unused(2 * time.Second), state: missing, help: "Time for connecting."},
-		{name: "discovery-request-timeout", key: "discovery-config.client.request-timeout", value: unused(5 * time.Second), state: missing, help: "Time for a request."},
-		{name: "discovery-keepalive-time", key: "discovery-config.client.keepalive-time", value: unused(2 * time.Second), state: missing, help: "Idle time after which the service is pinged."},
-		{name: "discovery-keepalive-timeout", key: "discovery-config.client.keepalive-timeout", value: unused(6 * time.Second), state: missing, help: "Time in which it must answer."},
-		{name: "discovery-insecure-transport", key: "discovery-config.client.secure.insecure-transport", value: unused(true), state: missing, help: "Connect without TLS."},
-		{name: "discovery-insecure-skip-tls-verify", key: "discovery-config.client.secure.insecure-skip-tls-verify", value: unused(false), state: missing, help: "Do not check the service's certificate; for tests only."},
-		{name: "discovery-cert", key: "discovery-config.client.secure.cert", value: unused(""), state: missing, help: "Certificate for the service."},
-		{name: "discovery-key", key: "discovery-config.client.secure.key", value: unused(""), state: missing, help: "Its key."},
-		{name: "discovery-cacert", key: "discovery-config.client.secure.cacert", value: unused(""), state: missing, help: "Certificates that the service's is checked with."},
-		{name: "discovery-user", key: "discovery-config.client.auth.username", value: unused(""), state: missing, help: "User at the service."},
-		{name: "discovery-password", key: "discovery-config.client.auth.password", value: unused(""), state: missing, help: "The user's password."},
-		{name: "discovery-fallback", key: noKey, value: oneOf(&c.discoveryFallback, "exit", discoveryProxy), help: "'exit': end when discovery fails. There is no other way since etcd 3.6."},
-	}
-}

@@ -25,15 +25,30 @@ import (
 
 // startRaw runs a server with only the flags given, until it says that it is
 // ready, and stops it when the test ends.
-func startRaw(t *testing.T, kind harness.Kind, args ...string) *exec.Cmd {
+func startRaw(t *testing.T, kind harness.Kind, args ...string) {
+	t.Helper()
+	launch(t, kind, append(args, fmt.Sprintf("--listen-peer-urls=http://127.0.0.1:%d", harness.FreePort(t)))...).awaitReady(t)
+}
+
+// raw is a server with only the flags given.
+type raw struct {
+	kind    harness.Kind
+	dataDir string
+	process *os.Process
+	printed *lockedBuffer
+	exited  chan struct{}
+}
+
+// launch runs a server and stops it when the test ends.
+func launch(t *testing.T, kind harness.Kind, args ...string) *raw {
 	t.Helper()
 	b := harness.EtcdServer
 	if kind == harness.Keelson {
 		b = harness.KeelsonServer
 	}
 	dir := t.TempDir()
-	command := exec.Command(harness.Build(t, b), append([]string{"--data-dir=" + filepath.Join(dir, "data"),
-		fmt.Sprintf("--listen-peer-urls=http://127.0.0.1:%d", harness.FreePort(t))}, args...)...)
+	data := filepath.Join(dir, "data")
+	command := exec.Command(harness.Build(t, b), append([]string{"--data-dir=" + data}, args...)...)
 	command.Env, command.Dir = harness.CleanEnviron(), dir
 	var printed lockedBuffer
 	command.Stdout, command.Stderr = &printed, &printed
@@ -57,17 +72,21 @@ func startRaw(t *testing.T, kind harness.Kind, args ...string) *exec.Cmd {
 			t.Logf("%s printed:\n%s", kind, printed.String())
 		}
 	})
+	return &raw{kind, data, command.Process, &printed, exited}
+}
+
+func (r *raw) awaitReady(t *testing.T) {
+	t.Helper()
 	deadline := time.After(time.Minute)
-	for !strings.Contains(printed.String(), readyLine) {
+	for !strings.Contains(r.printed.String(), readyLine) {
 		select {
 		case <-time.After(20 * time.Millisecond):
-		case <-exited:
-			t.Fatalf("%s has ended:\n%s", kind, printed.String())
+		case <-r.exited:
+			t.Fatalf("%s has ended:\n%s", r.kind, r.printed.String())
 		case <-deadline:
-			t.Fatalf("%s is not ready", kind)
+			t.Fatalf("%s is not ready", r.kind)
 		}
 	}
-	return command
 }
 
 // httpStatus asks over a connection that dial makes; 0 when that gives no answer.
@@ -200,9 +219,7 @@ func TestListenRefuses(t *testing.T) {
 		if err == nil || strings.Count(string(out), "\n") != 1 || !strings.Contains(string(out), test.want) {
 			t.Errorf("%s: %v\n%s\nwant one line with %q", test.args, err, out, test.want)
 		}
-		if _, err := os.Stat(data); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s: the data directory is there: %v", test.args, err)
-		}
+		absent(t, data)
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != "precious" {
 		t.Errorf("the file that is no socket holds %q now: %v", text, err)
@@ -218,5 +235,13 @@ func TestSocketReusePort(t *testing.T) {
 	startRaw(t, harness.Etcd, args...)
 	if !answersGRPC(t, at) {
 		t.Error("neither of them answers")
+	}
+}
+
+// absent wants nothing to be at a path.
+func absent(t *testing.T, path string) {
+	t.Helper()
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is there: %v", path, err)
 	}
 }
