@@ -6,8 +6,10 @@ package etcdapi
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-semver/semver"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/pkg/v3/idutil"
 	"go.etcd.io/raft/v3/raftpb"
@@ -57,6 +59,7 @@ type core struct {
 	metrics *serverMetrics
 
 	clusterID, memberID uint64
+	storage             *atomic.Pointer[semver.Version] // see versions.GetStorageVersion
 	peers               *peerClient
 	elections           *elections
 	tracer              trace.Tracer // nil: requests are not traced

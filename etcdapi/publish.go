@@ -64,19 +64,14 @@ func (s *Server) sleep(d time.Duration) bool {
 	}
 }
 
-// lead looks after the cluster's version, while this member leads, until the
-// server stops.
+// lead looks after the versions of cluster and storage, and what metrics show of
+// the cluster, until the server stops.
 func (s *Server) lead() {
 	ticker := s.opts.Clock.NewTicker(versionInterval)
 	defer ticker.Stop()
 	members := shownMembership{core: s.core}
 	for {
-		if term, leads := s.leadingTerm(); leads {
-			err := serverversion.NewMonitor(s.opts.Logger, versions{s.core, term}).UpdateClusterVersionIfNeeded()
-			if err != nil {
-				s.opts.Logger.Error("Failed to monitor cluster version", zap.Error(err))
-			}
-		}
+		s.updateVersions()
 		s.showAlarms()
 		members.show()
 		select {
@@ -86,6 +81,21 @@ func (s *Server) lead() {
 			return
 		}
 	}
+}
+
+// updateVersions brings the cluster's version up to date if this member leads, and
+// its own storage's.
+func (s *Server) updateVersions() {
+	term, leads := s.leadingTerm()
+	v := versions{s.core, term}
+	s.storage.CompareAndSwap(nil, v.GetStorageVersion()) // what it is to be changed from
+	monitor := serverversion.NewMonitor(s.opts.Logger, v)
+	if leads {
+		if err := monitor.UpdateClusterVersionIfNeeded(); err != nil {
+			s.opts.Logger.Error("Failed to monitor cluster version", zap.Error(err))
+		}
+	}
+	monitor.UpdateStorageVersionIfNeeded()
 }
 
 // leadingTerm returns the term in which this member leads, once it has applied

@@ -13,8 +13,10 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-semver/semver"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/pkg/v3/idutil"
@@ -90,6 +92,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 			metrics:   newServerMetrics(&opts, status.MemberID),
 			clusterID: status.ClusterID,
 			memberID:  status.MemberID,
+			storage:   new(atomic.Pointer[semver.Version]),
 			stop:      stop,
 			peers:     newPeerClient(parts.PeerTransport),
 			elections: &elections{members: parts.StateMachine.members},

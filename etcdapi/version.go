@@ -87,23 +87,26 @@ func (v versions) UpdateClusterVersion(next string) {
 }
 
 // GetStorageVersion implements serverversion.Server. What etcd's members keep in
-// their file differs from version to version, and members follow the cluster's
-// with theirs. Here nothing differs, so it always is the cluster's, as far down as
-// etcd can go. It is nil before that is decided.
+// their files differs from version to version, and each one changes its own when
+// the cluster's version has changed. Here nothing differs, but who waits for the
+// change is told of it. It is nil before the cluster's version is decided.
 func (v versions) GetStorageVersion() *semver.Version {
+	if changed := v.storage.Load(); changed != nil {
+		return changed
+	}
 	agreed := v.GetClusterVersion()
-	switch {
-	case agreed == nil:
+	if agreed == nil || agreed.String() == version.MinClusterVersion {
 		return nil
-	case agreed.LessThan(version.V3_6):
-		lowest := version.V3_5
-		return &lowest
 	}
 	return majorMinor(agreed)
 }
 
 // UpdateStorageVersion implements serverversion.Server.
-func (versions) UpdateStorageVersion(semver.Version) error { return nil }
+func (v versions) UpdateStorageVersion(target semver.Version) error {
+	v.storage.Store(&target)
+	v.opts.Logger.Info("updated storage version", zap.String("new-storage-version", target.String()))
+	return nil
+}
 
 // GetMembersVersions implements serverversion.Server. What could not be asked is
 // nil.

@@ -84,6 +84,18 @@ func (d *downgrading) await(want string) {
 		s.DowngradeInfo.Enabled, s.DowngradeInfo.TargetVersion, d.get(d.server.PeerURL()+"/downgrade/enabled")))
 }
 
+// awaitLine waits for what operators wait for in the log.
+func (d *downgrading) awaitLine(message string) {
+	d.t.Helper()
+	for !strings.Contains(d.server.Log(), `"msg":"`+message+`"`) {
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-d.ctx.Done():
+			d.t.Fatalf("%v does not log %q", d.server.Kind(), message)
+		}
+	}
+}
+
 // snapshot notes what a snapshot says of the cluster.
 func (d *downgrading) snapshot() {
 	stream, err := d.maint.Snapshot(d.ctx, &pb.SnapshotRequest{})
@@ -140,6 +152,7 @@ func TestDowngrade(t *testing.T) {
 
 		d.ask(pb.DowngradeRequest_ENABLE, "3.6.2")
 		d.await("3.6.0")
+		d.awaitLine("The server is ready to downgrade")
 		d.ask(pb.DowngradeRequest_VALIDATE, "3.5")
 		d.ask(pb.DowngradeRequest_VALIDATE, "3.6")
 		d.ask(pb.DowngradeRequest_ENABLE, "3.5")
