@@ -187,7 +187,7 @@ func (s *Server) healthy(ctx context.Context) (ok bool, answer string) {
 	if err != nil {
 		return false, err.Error()
 	}
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: s.opts.TLS, DisableKeepAlives: true}}
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: s.opts.TLS.Clone(), DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return false, err.Error()
