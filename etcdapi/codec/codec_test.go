@@ -111,7 +111,7 @@ func TestAllocations(t *testing.T) {
 		if err := c.Unmarshal(parts, r); err != nil {
 			t.Fatal(err)
 		}
-		r.Entry(9)
+		r.Entry(wire.EntryHeader{ID: 9})
 	}); n > 2 {
 		t.Errorf("a put's request and entry take %v allocations, want 2", n)
 	}
@@ -171,7 +171,7 @@ func BenchmarkUnmarshalPut(b *testing.B) {
 			if err := (codec.Codec{}).Unmarshal(parts, r); err != nil {
 				b.Fatal(err)
 			}
-			r.Entry(1 << 60)
+			r.Entry(wire.EntryHeader{ID: 1 << 60})
 		}
 	})
 	b.Run("grpc", func(b *testing.B) {

@@ -73,22 +73,22 @@ func withRoom(data mem.BufferSlice) (raw, room []byte) {
 	return raw, room
 }
 
-// Entry returns the raft entry that proposes the request as it came, under this id. It takes the
+// Entry returns the raft entry that proposes the request as it came, under this header. It takes the
 // place of wire.AppendInternal with Raw, and is built around Raw where that lies: a second call
 // changes the first one's entry.
-func (r *Put) Entry(id uint64) []byte { return entry(r.room, r.Raw, id, wire.KindPut) }
+func (r *Put) Entry(h wire.EntryHeader) []byte { return entry(r.room, r.Raw, h, wire.KindPut) }
 
 // Entry is Put.Entry for this request.
-func (r *DeleteRange) Entry(id uint64) []byte {
-	return entry(r.room, r.Raw, id, wire.KindDeleteRange)
+func (r *DeleteRange) Entry(h wire.EntryHeader) []byte {
+	return entry(r.room, r.Raw, h, wire.KindDeleteRange)
 }
 
 // Entry is Put.Entry for this request.
-func (r *Txn) Entry(id uint64) []byte { return entry(r.room, r.Raw, id, wire.KindTxn) }
+func (r *Txn) Entry(h wire.EntryHeader) []byte { return entry(r.room, r.Raw, h, wire.KindTxn) }
 
-func entry(room, raw []byte, id uint64, k wire.Kind) []byte {
+func entry(room, raw []byte, h wire.EntryHeader, k wire.Kind) []byte {
 	if room == nil { // made by hand, not by Unmarshal
-		return wire.AppendInternal(nil, id, k, raw)
+		return wire.AppendInternal(nil, h, k, raw)
 	}
-	return wire.WrapInternal(room, id, k)
+	return wire.WrapInternal(room, h, k)
 }

@@ -62,17 +62,17 @@ func (s *recorder) RangeStream(r *codec.Range, stream grpc.ServerStream) error {
 }
 
 func (s *recorder) Put(_ context.Context, r *codec.Put) (*wire.PutResponse, error) {
-	s.request, s.raw, s.entry = proto.Clone(&r.Msg), r.Raw, r.Entry(77)
+	s.request, s.raw, s.entry = proto.Clone(&r.Msg), r.Raw, r.Entry(wire.EntryHeader{ID: 77})
 	return s.putResponse, nil
 }
 
 func (s *recorder) DeleteRange(_ context.Context, r *codec.DeleteRange) (*wire.DeleteRangeResponse, error) {
-	s.request, s.raw, s.entry = proto.Clone(&r.Msg), r.Raw, r.Entry(77)
+	s.request, s.raw, s.entry = proto.Clone(&r.Msg), r.Raw, r.Entry(wire.EntryHeader{ID: 77})
 	return s.deleteResponse, nil
 }
 
 func (s *recorder) Txn(_ context.Context, r *codec.Txn) (*wire.TxnResponse, error) {
-	s.request, s.raw, s.entry = proto.Clone(&r.Msg), r.Raw, r.Entry(77)
+	s.request, s.raw, s.entry = proto.Clone(&r.Msg), r.Raw, r.Entry(wire.EntryHeader{ID: 77})
 	return s.txnResponse, nil
 }
 

@@ -97,6 +97,7 @@ func (db *DB) applyChanges(b *Batch) error {
 		}
 		run(c.Op, upsertMember, []any{id, removed, string(c.Member.JSON)}, deleteMember, []any{id})
 	}
+	errs = append(errs, db.applyAuth(b))
 	for _, s := range b.Settings {
 		errs = append(errs, db.w.exec(upsertSetting, s.Name, s.value()))
 	}

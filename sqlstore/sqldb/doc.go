@@ -25,7 +25,8 @@
 //	8  A file that is not a keelson database, is newer, or is damaged is refused
 //	   before anything is written to it.
 //
-// The schema is public: docs/schema.md describes it, schema.sql makes it, and
+// The schema is public: docs/schema.md describes it, schema.sql and what later
+// versions add (schema2.sql) make it, Open brings older files up to date, and
 // anybody may read the file with any SQLite tool while the node runs. Nobody else
 // may write it.
 //

@@ -173,11 +173,15 @@ func loadState(c *conn, state *State) error {
 	if err != nil {
 		return err
 	}
-	return c.each("SELECT id, removed, json FROM member ORDER BY id", func(cols []driver.Value) (err error) {
+	err = c.each("SELECT id, removed, json FROM member ORDER BY id", func(cols []driver.Value) (err error) {
 		id, removed, json := idOf(cols, &err), typed[int64](cols, 1, &err), typed[string](cols, 2, &err)
 		state.Members = append(state.Members, Member{ID: id, Removed: removed != 0, JSON: []byte(json)})
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return loadAuth(c, state)
 }
 
 // idOf returns the id of a member in the first column, as typed does.

@@ -70,6 +70,11 @@ func (db *DB) prepareToServe() error {
 	if err := checkVersion(db.opts.Path, version); err != nil {
 		return err
 	}
+	if version < SchemaVersion {
+		if err := db.w.script(upgradeScript(version)); err != nil {
+			return checked(db.opts.Path, "upgrade the schema", err)
+		}
+	}
 	if db.pageSize, err = db.w.int("PRAGMA page_size"); err != nil {
 		return checked(db.opts.Path, "open", err)
 	}
@@ -105,12 +110,11 @@ func create(ctx context.Context, o Options) error {
 		"synchronous=FULL",
 		fmt.Sprintf("page_size=%d", o.PageSize),
 		"auto_vacuum=INCREMENTAL", // counts only before the first table
-		fmt.Sprintf("application_id=%d", ApplicationID),
-		fmt.Sprintf("user_version=%d", SchemaVersion))
+		fmt.Sprintf("application_id=%d", ApplicationID))
 	if err != nil {
 		return err
 	}
-	err = c.script("BEGIN;\n" + schemaSQL + "\nCOMMIT;")
+	err = c.script(upgradeScript(0))
 	if err == nil {
 		err = c.exec("PRAGMA journal_mode=WAL")
 	}

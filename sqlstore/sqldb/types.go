@@ -82,6 +82,42 @@ type MemberChange struct {
 	Member Member
 }
 
+// User is a user of etcd's authentication.
+type User struct {
+	Name string
+	// Password is the bcrypt hash of the password, nil for a user without.
+	Password []byte
+	// NoPassword says that the user can only come with a certificate.
+	NoPassword bool
+	// Roles in ascending order.
+	Roles []string
+}
+
+// UserChange puts a user, roles included, or deletes the one with its name.
+type UserChange struct {
+	Op   Op
+	User User
+}
+
+// Role is a role of etcd's authentication. Its permissions keep their order.
+type Role struct {
+	Name        string
+	Permissions []Permission
+}
+
+// Permission allows what Kind says, READ, WRITE or READWRITE, on a key or on the
+// range from Key to RangeEnd, which is as in a request for a range.
+type Permission struct {
+	Kind          string
+	Key, RangeEnd []byte
+}
+
+// RoleChange puts a role, permissions included, or deletes the one with its name.
+type RoleChange struct {
+	Op   Op
+	Role Role
+}
+
 // Names of settings that this package writes itself, from the fields of Batch.
 const (
 	SettingAppliedIndex = "applied_index" // integer
@@ -97,6 +133,8 @@ const (
 	SettingConfState        = "conf_state"                 // blob, raftpb.ConfState
 	SettingClusterVersion   = "cluster_version"            // text
 	SettingDowngrade        = "downgrade"                  // text, etcd's JSON
+	SettingAuthEnabled      = "auth_enabled"               // integer, 1: users must authenticate
+	SettingAuthRevision     = "auth_revision"              // integer
 )
 
 // Setting is one named value: exactly one of Text, Blob and Int counts, in that
@@ -120,6 +158,8 @@ type Batch struct {
 	Leases   []LeaseChange
 	Alarms   []AlarmChange
 	Members  []MemberChange
+	Users    []UserChange
+	Roles    []RoleChange
 	Settings []Setting
 	// AppliedIndex and AppliedTerm of the last entry in the batch, and the
 	// store's Revision after it. Zero: unchanged.
@@ -140,7 +180,15 @@ func (b *Batch) Size() int64 {
 	for i := range b.Rows {
 		size += int64(len(b.Rows[i].Key) + len(b.Rows[i].Value))
 	}
-	size += int64(len(b.Leases)+len(b.Alarms)+len(b.Members)+len(b.Settings)+1) * changeOverhead
+	changes := len(b.Leases) + len(b.Alarms) + len(b.Members) + len(b.Users) + len(b.Roles) + len(b.Settings) + 1
+	size += int64(changes) * changeOverhead
+	for i := range b.Users {
+		u := &b.Users[i].User
+		size += int64(len(u.Name)+len(u.Password)) + int64(len(u.Roles))*changeOverhead
+	}
+	for i := range b.Roles {
+		size += int64(len(b.Roles[i].Role.Permissions)) * changeOverhead
+	}
 	for i := range b.Members {
 		size += int64(len(b.Members[i].Member.JSON))
 	}
@@ -159,10 +207,12 @@ type State struct {
 	NextSeq int64
 	// Settings by name, those of this package included.
 	Settings map[string]Setting
-	// Leases, alarms and members in ascending order of their keys.
+	// Leases, alarms, members, users and roles in ascending order of their keys.
 	Leases  []Lease
 	Alarms  []Alarm
 	Members []Member
+	Users   []User
+	Roles   []Role
 }
 
 // Stats is a snapshot of the database's sizes and of its writer.

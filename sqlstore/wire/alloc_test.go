@@ -21,8 +21,8 @@ func TestAllocations(t *testing.T) {
 	key, value := []byte("/registry/leases/kube-node-lease/node-0001"), make([]byte, 320)
 	put := marshal(t, &pb.PutRequest{Key: key, Value: value})
 	txn := marshal(t, guardedUpdate(key, value))
-	putEntry := wire.AppendInternal(nil, 1<<60, wire.KindPut, put)
-	txnEntry := wire.AppendInternal(nil, 1<<60, wire.KindTxn, txn)
+	putEntry := wire.AppendInternal(nil, wire.EntryHeader{ID: 1 << 60}, wire.KindPut, put)
+	txnEntry := wire.AppendInternal(nil, wire.EntryHeader{ID: 1 << 60}, wire.KindTxn, txn)
 	kv := wire.KeyValue{Key: key, Value: value, CreateRevision: 5, ModRevision: 9, Version: 3}
 	encoded := wire.AppendKeyValue(nil, kv)
 	response := &wire.TxnResponse{Succeeded: true, Responses: []wire.ResponseOp{
@@ -47,7 +47,7 @@ func TestAllocations(t *testing.T) {
 		{"decode Kubernetes' txn", 1, func() { must(wire.UnmarshalTxn(txn, &x)) }},
 		{"decode a put's entry: request with header", 1, func() { must(wire.UnmarshalInternal(putEntry, &r)) }},
 		{"decode a txn's entry: request with header, and its parts", 2, func() { must(wire.UnmarshalInternal(txnEntry, &r)) }},
-		{"encode an entry", 1, func() { wire.AppendInternal(nil, 1<<60, wire.KindTxn, txn) }},
+		{"encode an entry", 1, func() { wire.AppendInternal(nil, wire.EntryHeader{ID: 1 << 60}, wire.KindTxn, txn) }},
 		{"encode a key-value", 1, func() { wire.AppendKeyValue(nil, kv) }},
 		{"decode a key-value", 0, func() { _, err := wire.ParseKeyValue(encoded); must(err) }},
 		{"take a value out", 1, func() { wire.StripValue(encoded) }},

@@ -47,13 +47,13 @@ func BenchmarkDecodeTxn(b *testing.B) {
 
 func BenchmarkDecodePutEntry(b *testing.B) {
 	raw := marshal(b, &pb.PutRequest{Key: benchKey, Value: make([]byte, 1024)})
-	data, entry := wire.AppendInternal(nil, 1<<60, wire.KindPut, raw), new(pb.InternalRaftRequest)
+	data, entry := wire.AppendInternal(nil, wire.EntryHeader{ID: 1 << 60}, wire.KindPut, raw), new(pb.InternalRaftRequest)
 	benchmarkDecode(b, data, wire.UnmarshalInternal, func() *pb.InternalRaftRequest { return entry })
 }
 
 func BenchmarkDecodeTxnEntry(b *testing.B) {
 	raw := marshal(b, guardedUpdate(benchKey, make([]byte, 320)))
-	data, entry := wire.AppendInternal(nil, 1<<60, wire.KindTxn, raw), new(pb.InternalRaftRequest)
+	data, entry := wire.AppendInternal(nil, wire.EntryHeader{ID: 1 << 60}, wire.KindTxn, raw), new(pb.InternalRaftRequest)
 	benchmarkDecode(b, data, wire.UnmarshalInternal, func() *pb.InternalRaftRequest { return entry })
 }
 
@@ -63,7 +63,7 @@ func BenchmarkEncodeTxnEntry(b *testing.B) {
 	b.Run("wire", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			wire.AppendInternal(nil, 1<<60, wire.KindTxn, raw)
+			wire.AppendInternal(nil, wire.EntryHeader{ID: 1 << 60}, wire.KindTxn, raw)
 		}
 	})
 	b.Run("proto", func(b *testing.B) {

@@ -20,7 +20,7 @@ func FuzzUnmarshalInternal(f *testing.F) {
 func FuzzTxn(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sameAsProtobuf(t, txnDecoder, data)
-		sameAsProtobuf(t, entryDecoder, wire.AppendInternal(nil, 1, wire.KindTxn, data))
+		sameAsProtobuf(t, entryDecoder, wire.AppendInternal(nil, wire.EntryHeader{ID: 1}, wire.KindTxn, data))
 	})
 }
 

@@ -30,6 +30,24 @@ const (
 	KindClusterVersionSet    Kind = 1300
 	KindClusterMemberAttrSet Kind = 1301
 	KindDowngradeInfoSet     Kind = 1302
+
+	KindAuthEnable               Kind = 1000
+	KindAuthDisable              Kind = 1011
+	KindAuthenticate             Kind = 1012
+	KindAuthStatus               Kind = 1013
+	KindAuthUserAdd              Kind = 1100
+	KindAuthUserDelete           Kind = 1101
+	KindAuthUserGet              Kind = 1102
+	KindAuthUserChangePassword   Kind = 1103
+	KindAuthUserGrantRole        Kind = 1104
+	KindAuthUserRevokeRole       Kind = 1105
+	KindAuthUserList             Kind = 1106
+	KindAuthRoleList             Kind = 1107
+	KindAuthRoleAdd              Kind = 1200
+	KindAuthRoleDelete           Kind = 1201
+	KindAuthRoleGet              Kind = 1202
+	KindAuthRoleGrantPermission  Kind = 1203
+	KindAuthRoleRevokePermission Kind = 1204
 )
 
 const headerField = 100 // InternalRaftRequest.header
@@ -41,45 +59,76 @@ const (
 	EntryTailroom = 2 + 1 + 1 + 10
 )
 
-// AppendInternal appends the entry that proposes a request: an InternalRaftRequest with
-// Header{ID: id} around raw, the bytes of the request message that k names, as they came from the
+// EntryHeader is an entry's pb.RequestHeader: the request's id and, while authentication is enabled,
+// who made it and at which revision of users and roles that was known.
+type EntryHeader struct {
+	ID           uint64
+	Username     string // valid UTF-8
+	AuthRevision uint64
+}
+
+// anonymous says that there is nothing in the header but the id.
+func (h EntryHeader) anonymous() bool { return h.Username == "" && h.AuthRevision == 0 }
+
+// AppendInternal appends the entry that proposes a request: an InternalRaftRequest with this
+// header around raw, the bytes of the request message that k names, as they came from the
 // client. If raw is in canonical form, so is the entry: it equals what proto.Marshal gives.
-func AppendInternal(dst []byte, id uint64, k Kind, raw []byte) []byte {
+func AppendInternal(dst []byte, h EntryHeader, k Kind, raw []byte) []byte {
 	dst = slices.Grow(dst, EntryHeadroom+len(raw)+EntryTailroom)
 	if k > headerField {
-		dst = appendEntryHeader(dst, id)
+		dst = appendEntryHeader(dst, h)
 	}
 	dst = protowire.AppendTag(dst, protowire.Number(k), protowire.BytesType)
 	dst = protowire.AppendBytes(dst, raw)
 	if k < headerField {
-		dst = appendEntryHeader(dst, id)
+		dst = appendEntryHeader(dst, h)
 	}
 	return dst
 }
 
 // WrapInternal is AppendInternal for a request that already lies where its entry will: buf is
 // EntryHeadroom bytes, the request, and EntryTailroom bytes. The entry is a view into buf; the
-// request's bytes stay as they are. It is for the kinds whose field number is less than 16.
-func WrapInternal(buf []byte, id uint64, k Kind) []byte {
+// request's bytes stay as they are. It is for the kinds whose field number is less than 16; a header
+// that names a user takes more room than there is, and the request is copied then.
+func WrapInternal(buf []byte, h EntryHeader, k Kind) []byte {
 	// The headroom has one byte for the tag: a longer one would overwrite the request.
 	if k >= 16 {
 		panic("wire: kind's tag takes more than a byte")
 	}
 	end := len(buf) - EntryTailroom
+	if !h.anonymous() {
+		return AppendInternal(nil, h, k, buf[EntryHeadroom:end])
+	}
 	size := uint64(end - EntryHeadroom)
 	start := EntryHeadroom - 1 - protowire.SizeVarint(size)
 	buf[start] = byte(k)<<3 | lenType
 	binary.PutUvarint(buf[start+1:], size)
-	return appendEntryHeader(buf[start:end], id)
+	return appendEntryHeader(buf[start:end], h)
 }
 
-func appendEntryHeader(dst []byte, id uint64) []byte {
-	dst = protowire.AppendTag(dst, headerField, protowire.BytesType)
-	if id == 0 {
-		return append(dst, 0)
+func appendEntryHeader(dst []byte, h EntryHeader) []byte {
+	size := 0
+	if h.ID != 0 {
+		size += 1 + protowire.SizeVarint(h.ID)
 	}
-	dst = append(dst, byte(1+protowire.SizeVarint(id)), 1<<3|varintType)
-	return protowire.AppendVarint(dst, id)
+	if h.Username != "" {
+		size += 1 + protowire.SizeBytes(len(h.Username))
+	}
+	if h.AuthRevision != 0 {
+		size += 1 + protowire.SizeVarint(h.AuthRevision)
+	}
+	dst = protowire.AppendTag(dst, headerField, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(size))
+	if h.ID != 0 {
+		dst = protowire.AppendVarint(append(dst, 1<<3|varintType), h.ID)
+	}
+	if h.Username != "" {
+		dst = protowire.AppendString(append(dst, 2<<3|lenType), h.Username)
+	}
+	if h.AuthRevision != 0 {
+		dst = protowire.AppendVarint(append(dst, 3<<3|varintType), h.AuthRevision)
+	}
+	return dst
 }
 
 // UnmarshalInternal decodes an entry's payload into r, whose former content is dropped. The bytes

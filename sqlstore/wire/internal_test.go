@@ -5,6 +5,7 @@ package wire_test
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -33,18 +34,40 @@ func TestEntriesEqualProtobufs(t *testing.T) {
 			Member_ID: 9, MemberAttributes: &membershippb.Attributes{Name: "a", ClientUrls: []string{"http://b"}},
 		}}},
 		{wire.KindDowngradeInfoSet, &pb.InternalRaftRequest{DowngradeInfoSet: &membershippb.DowngradeInfoSetRequest{Enabled: true, Ver: "3.6.0"}}},
+		{wire.KindAuthEnable, &pb.InternalRaftRequest{AuthEnable: &pb.AuthEnableRequest{}}},
+		{wire.KindAuthDisable, &pb.InternalRaftRequest{AuthDisable: &pb.AuthDisableRequest{}}},
+		{wire.KindAuthenticate, &pb.InternalRaftRequest{Authenticate: &pb.InternalAuthenticateRequest{Name: "u", SimpleToken: "t"}}},
+		{wire.KindAuthStatus, &pb.InternalRaftRequest{AuthStatus: &pb.AuthStatusRequest{}}},
+		{wire.KindAuthUserAdd, &pb.InternalRaftRequest{AuthUserAdd: &pb.AuthUserAddRequest{Name: "u", HashedPassword: "p"}}},
+		{wire.KindAuthUserDelete, &pb.InternalRaftRequest{AuthUserDelete: &pb.AuthUserDeleteRequest{Name: "u"}}},
+		{wire.KindAuthUserGet, &pb.InternalRaftRequest{AuthUserGet: &pb.AuthUserGetRequest{Name: "u"}}},
+		{wire.KindAuthUserChangePassword, &pb.InternalRaftRequest{AuthUserChangePassword: &pb.AuthUserChangePasswordRequest{Name: "u"}}},
+		{wire.KindAuthUserGrantRole, &pb.InternalRaftRequest{AuthUserGrantRole: &pb.AuthUserGrantRoleRequest{User: "u", Role: "r"}}},
+		{wire.KindAuthUserRevokeRole, &pb.InternalRaftRequest{AuthUserRevokeRole: &pb.AuthUserRevokeRoleRequest{Name: "u", Role: "r"}}},
+		{wire.KindAuthUserList, &pb.InternalRaftRequest{AuthUserList: &pb.AuthUserListRequest{}}},
+		{wire.KindAuthRoleList, &pb.InternalRaftRequest{AuthRoleList: &pb.AuthRoleListRequest{}}},
+		{wire.KindAuthRoleAdd, &pb.InternalRaftRequest{AuthRoleAdd: &pb.AuthRoleAddRequest{Name: "r"}}},
+		{wire.KindAuthRoleDelete, &pb.InternalRaftRequest{AuthRoleDelete: &pb.AuthRoleDeleteRequest{Role: "r"}}},
+		{wire.KindAuthRoleGet, &pb.InternalRaftRequest{AuthRoleGet: &pb.AuthRoleGetRequest{Role: "r"}}},
+		{wire.KindAuthRoleGrantPermission, &pb.InternalRaftRequest{AuthRoleGrantPermission: &pb.AuthRoleGrantPermissionRequest{Name: "r"}}},
+		{wire.KindAuthRoleRevokePermission, &pb.InternalRaftRequest{AuthRoleRevokePermission: &pb.AuthRoleRevokePermissionRequest{Role: "r"}}},
+	}
+	headers := []wire.EntryHeader{
+		{}, {ID: 1}, {ID: 127}, {ID: 128}, {ID: 1<<64 - 1}, {ID: 1, Username: "root"}, {AuthRevision: 1},
+		{ID: 1<<64 - 1, Username: strings.Repeat("ü", 100), AuthRevision: 1<<64 - 1},
 	}
 	for _, r := range requests {
 		raw := rawRequest(t, r.entry)
-		for _, id := range []uint64{0, 1, 127, 128, 1<<64 - 1} {
-			r.entry.Header = &pb.RequestHeader{ID: id}
+		for _, header := range headers {
+			id := header.ID
+			r.entry.Header = &pb.RequestHeader{ID: id, Username: header.Username, AuthRevision: header.AuthRevision}
 			want := marshal(t, r.entry)
-			if got := wire.AppendInternal([]byte("before"), id, r.kind, raw); !bytes.Equal(got, append([]byte("before"), want...)) {
+			if got := wire.AppendInternal([]byte("before"), header, r.kind, raw); !bytes.Equal(got, append([]byte("before"), want...)) {
 				t.Errorf("kind %d id %d: entry %x, want %x", r.kind, id, got, want)
 			}
 			if r.kind < 16 {
 				room := bytes.Join([][]byte{make([]byte, wire.EntryHeadroom), raw, make([]byte, wire.EntryTailroom)}, nil)
-				if got := wire.WrapInternal(room, id, r.kind); !bytes.Equal(got, want) {
+				if got := wire.WrapInternal(room, header, r.kind); !bytes.Equal(got, want) {
 					t.Errorf("kind %d id %d: wrapped %x, want %x", r.kind, id, got, want)
 				}
 				if got := room[wire.EntryHeadroom : wire.EntryHeadroom+len(raw)]; !bytes.Equal(got, raw) {

@@ -109,12 +109,12 @@ func TestDecodersOnDamagedInput(t *testing.T) {
 		}
 	}
 	damaged(txnDecoder, raw)
-	damaged(entryDecoder, wire.AppendInternal(nil, 1<<40, wire.KindTxn, raw))
+	damaged(entryDecoder, wire.AppendInternal(nil, wire.EntryHeader{ID: 1 << 40}, wire.KindTxn, raw))
 }
 
 func TestDecodedFieldsAliasInput(t *testing.T) {
 	raw := marshal(t, guardedUpdate([]byte("key"), []byte("value")))
-	data := wire.AppendInternal(nil, 9, wire.KindTxn, raw)
+	data := wire.AppendInternal(nil, wire.EntryHeader{ID: 9}, wire.KindTxn, raw)
 	var r pb.InternalRaftRequest
 	if err := wire.UnmarshalInternal(data, &r); err != nil {
 		t.Fatal(err)
@@ -155,8 +155,8 @@ func TestDepthIsBounded(t *testing.T) {
 		t.Errorf("%d levels: error %v, want %v", wire.MaxRequestDepth+1, err, wire.ErrTooDeep)
 	}
 	// What a client may send, etcd can read from the log, and so can we.
-	sameAsProtobuf(t, entryDecoder, wire.AppendInternal(nil, 1, wire.KindTxn, deepest))
-	sameAsProtobuf(t, entryDecoder, wire.AppendInternal(nil, 1, wire.KindTxn, tooDeep))
+	sameAsProtobuf(t, entryDecoder, wire.AppendInternal(nil, wire.EntryHeader{ID: 1}, wire.KindTxn, deepest))
+	sameAsProtobuf(t, entryDecoder, wire.AppendInternal(nil, wire.EntryHeader{ID: 1}, wire.KindTxn, tooDeep))
 	for levels := 1; levels < 10; levels++ {
 		sameAsProtobuf(t, txnDecoder, nestedTxn(levels))
 	}
