@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/protobuf/proto"
 
+	"keelson.io/keelson/etcdapi/authority"
 	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/sqlstore"
 	"keelson.io/keelson/sqlstore/wire"
@@ -63,6 +64,7 @@ type core struct {
 	peers               *peerClient
 	elections           *elections
 	tracer              trace.Tracer // nil: requests are not traced
+	auth                *authority.Authority
 
 	// stop ends when requests that can take forever are to give up.
 	stop context.Context
@@ -109,8 +111,8 @@ func (c *core) bounded(ctx context.Context) (context.Context, context.CancelFunc
 
 // proposal is a request that becomes an entry.
 type proposal interface {
-	// Entry returns the entry that proposes the request under an id.
-	Entry(id uint64) []byte
+	// Entry returns the entry that proposes the request under a header.
+	Entry(h wire.EntryHeader) []byte
 }
 
 // propose puts a request into the log and returns what applying it gave: the
@@ -122,7 +124,7 @@ func (c *core) propose(ctx context.Context, kind wire.Kind, r proposal) (sqlstor
 // proposeTimed is propose, in one term only unless that is 0.
 func (c *core) proposeTimed(ctx context.Context, term uint64, kind wire.Kind, r proposal) (sqlstore.Outcome, error) {
 	start := c.opts.Clock.Now()
-	outcome, err := c.proposeOnce(ctx, term, r)
+	outcome, err := c.proposeOnce(ctx, term, kind, r)
 	c.metrics.proposal(kind).observe(c.since(start), err)
 	if err != nil {
 		return sqlstore.Outcome{}, err
@@ -130,9 +132,25 @@ func (c *core) proposeTimed(ctx context.Context, term uint64, kind wire.Kind, r 
 	return *outcome, outcome.Err
 }
 
-func (c *core) proposeOnce(ctx context.Context, term uint64, r proposal) (*sqlstore.Outcome, error) {
-	id := c.ids.Next()
-	data := r.Entry(id)
+// entryHeader is the header of an entry that is proposed for whoever ctx is of.
+func (c *core) entryHeader(ctx context.Context, kind wire.Kind) (wire.EntryHeader, error) {
+	h := wire.EntryHeader{ID: c.ids.Next()}
+	if !c.auth.Enabled() || kind == wire.KindAuthenticate { // that has a password, and perhaps an old token
+		return h, nil
+	}
+	info, err := c.auth.Info(ctx)
+	if info != nil {
+		h.Username, h.AuthRevision = info.Username, info.Revision
+	}
+	return h, err
+}
+
+func (c *core) proposeOnce(ctx context.Context, term uint64, kind wire.Kind, r proposal) (*sqlstore.Outcome, error) {
+	header, err := c.entryHeader(ctx, kind)
+	if err != nil {
+		return nil, err
+	}
+	id, data := header.ID, r.Entry(header)
 	if len(data) > c.opts.MaxRequestBytes {
 		return nil, errRequestTooLarge
 	}
@@ -140,7 +158,6 @@ func (c *core) proposeOnce(ctx context.Context, term uint64, r proposal) (*sqlst
 	defer cancel()
 	start := c.opts.Clock.Now()
 	var value any
-	var err error
 	c.spanEvent(ctx, "Send raft proposal")
 	if term == 0 {
 		value, err = c.log.Propose(bounded, id, data)
@@ -180,7 +197,9 @@ type encoded struct {
 }
 
 // Entry implements proposal.
-func (e encoded) Entry(id uint64) []byte { return wire.AppendInternal(nil, id, e.kind, e.raw) }
+func (e encoded) Entry(h wire.EntryHeader) []byte {
+	return wire.AppendInternal(nil, h, e.kind, e.raw)
+}
 
 // since is the time that has passed on the server's clock.
 func (c *core) since(start time.Time) time.Duration { return c.opts.Clock.Now().Sub(start) }

@@ -14,7 +14,9 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+	"golang.org/x/crypto/bcrypt"
 
+	"keelson.io/keelson/etcdapi/authority"
 	"keelson.io/keelson/etcdapi/lessor"
 	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/sqlstore"
@@ -66,9 +68,12 @@ func startNode(t *testing.T, dir string, opts Options) *node {
 	n := &node{t: t, dir: dir, serve: make(chan error, 1)}
 	n.lessor, err = lessor.New(lessor.Options{}, nil)
 	must(err)
+	users, err := authority.New(authority.Options{Token: authority.SimpleToken, BcryptCost: bcrypt.MinCost})
+	must(err)
 	n.store, err = sqlstore.Open(testContext(t), sqlstore.Options{
-		DB:      sqldb.Options{Path: filepath.Join(dir, "keelson.db"), Clock: systemClock{}},
-		OnLease: ObserveLeases(n.lessor),
+		DB:        sqldb.Options{Path: filepath.Join(dir, "keelson.db"), Clock: systemClock{}},
+		OnLease:   ObserveLeases(n.lessor),
+		Authority: users,
 	})
 	must(err)
 	opts.Name, opts.ClientURLs = "test", []string{"http://127.0.0.1:2379"}
@@ -80,7 +85,7 @@ func startNode(t *testing.T, dir string, opts Options) *node {
 		TickInterval: 10 * time.Millisecond,
 	}, machine)
 	must(err)
-	n.Server, err = NewServer(opts, Parts{Store: n.store, Log: n.log, StateMachine: machine, Lessor: n.lessor})
+	n.Server, err = NewServer(opts, Parts{Store: n.store, Log: n.log, StateMachine: machine, Lessor: n.lessor, Authority: users})
 	must(err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)

@@ -56,8 +56,11 @@ func (q *quota) proposeVital(ctx context.Context, r proposal) (outcome sqlstore.
 // proposeBetween proposes a request after entries that disarm alarms, and before
 // others that raise them.
 func (q *quota) proposeBetween(ctx context.Context, alarms []*pb.AlarmMember, r proposal) (sqlstore.Outcome, error) {
-	id := q.ids.Next()
-	data := r.Entry(id)
+	header, err := q.entryHeader(ctx, wire.KindTxn)
+	if err != nil {
+		return sqlstore.Outcome{}, err
+	}
+	id, data := header.ID, r.Entry(header)
 	if len(data) > q.opts.MaxRequestBytes {
 		return sqlstore.Outcome{}, errRequestTooLarge
 	}
@@ -93,7 +96,7 @@ func (q *quota) alarmEntries(alarms []*pb.AlarmMember, action pb.AlarmRequest_Al
 			return nil, err
 		}
 		id := q.ids.Next()
-		all = append(all, raftlog.Proposal{ID: id, Data: encoded{wire.KindAlarm, raw}.Entry(id)})
+		all = append(all, raftlog.Proposal{ID: id, Data: encoded{wire.KindAlarm, raw}.Entry(wire.EntryHeader{ID: id})})
 	}
 	return all, nil
 }

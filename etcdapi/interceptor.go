@@ -21,8 +21,8 @@ import (
 )
 
 // gate is what every request passes before its method: it counts the client's
-// version, refuses what needs a leader when there is none, and what a learner
-// does not serve.
+// version, refuses what needs a leader when there is none, what a learner does not
+// serve, and callers who may not call the method at all.
 type gate struct {
 	*core
 	unary, stream versionCounter
@@ -48,7 +48,7 @@ func (g *gate) interceptUnary(ctx context.Context, req any, info *grpc.UnaryServ
 	method.started.Inc()
 	method.received.Inc()
 	start := g.opts.Clock.Now()
-	resp, err := g.serveUnary(ctx, req, handler)
+	resp, err := g.serveUnary(ctx, req, info, handler)
 	took := g.since(start)
 	if err == nil {
 		method.sent.Inc()
@@ -60,11 +60,14 @@ func (g *gate) interceptUnary(ctx context.Context, req any, info *grpc.UnaryServ
 	return resp, err
 }
 
-func (g *gate) serveUnary(ctx context.Context, req any, handler grpc.UnaryHandler) (any, error) {
+func (g *gate) serveUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	if g.learner.Load() && !servedByLearner(req) {
 		return nil, rpctypes.ErrGRPCNotSupportedForLearner
 	}
 	if _, err := g.admit(ctx, &g.unary); err != nil {
+		return nil, err
+	}
+	if err := g.permit(ctx, info.FullMethod, req); err != nil {
 		return nil, err
 	}
 	return handler(ctx, req)
@@ -86,7 +89,7 @@ func (g *gate) interceptStream(srv any, stream grpc.ServerStream, info *grpc.Str
 	if g.learner.Load() && info.FullMethod != pb.Maintenance_Snapshot_FullMethodName {
 		err = rpctypes.ErrGRPCNotSupportedForLearner
 	} else {
-		err = g.serveStream(srv, &countedStream{ServerStream: stream, metrics: method}, handler)
+		err = g.serveStream(srv, &countedStream{ServerStream: stream, metrics: method}, info, handler)
 	}
 	method.finish(g.since(start), err)
 	return err
@@ -94,9 +97,12 @@ func (g *gate) interceptStream(srv any, stream grpc.ServerStream, info *grpc.Str
 
 // serveStream serves a stream. One that needs a leader ends with ErrGRPCNoLeader
 // when there is none for long.
-func (g *gate) serveStream(srv any, stream grpc.ServerStream, handler grpc.StreamHandler) error {
+func (g *gate) serveStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	needsLeader, err := g.admit(stream.Context(), &g.stream)
 	if err != nil {
+		return err
+	}
+	if err := g.permit(stream.Context(), info.FullMethod, nil); err != nil {
 		return err
 	}
 	if !needsLeader {

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"keelson.io/keelson/etcdapi/authority"
 	"keelson.io/keelson/etcdapi/codec"
 	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/sqlstore/wire"
@@ -59,7 +60,7 @@ func testGate(t *testing.T, log Log, clock clockwork.Clock) (*gate, *observer.Ob
 	opts.SetDefaults()
 	stop, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
-	return newGate(&core{opts: opts, log: log, metrics: newServerMetrics(opts, 1), stop: stop}, new(atomic.Bool)), seen
+	return newGate(&core{opts: opts, log: log, metrics: newServerMetrics(opts, 1), stop: stop, auth: new(authority.Authority)}, new(atomic.Bool)), seen
 }
 
 func incoming(pairs ...string) context.Context {

@@ -8,6 +8,7 @@ import (
 	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/auth"
 	"go.opentelemetry.io/otel/attribute"
 	"google.golang.org/grpc"
 
@@ -42,7 +43,7 @@ func (s *kvService) Range(ctx context.Context, r *codec.Range) (*wire.RangeRespo
 	})
 	defer end()
 	start := s.opts.Clock.Now()
-	resp, err := s.readRange(ctx, &r.Msg, s.rows)
+	resp, err := s.permittedRange(ctx, &r.Msg)
 	took := s.since(start)
 	s.metrics.rangeRequest.observe(took, err)
 	if took > s.opts.WarningApplyDuration {
@@ -55,6 +56,31 @@ func (s *kvService) Range(ctx context.Context, r *codec.Range) (*wire.RangeRespo
 	return resp, nil
 }
 
+// permittedRange is readRange for a client.
+func (s *kvService) permittedRange(ctx context.Context, r *pb.RangeRequest) (resp *wire.RangeResponse, err error) {
+	if !s.auth.Enabled() {
+		return s.readRange(ctx, r, s.rows)
+	}
+	if !r.Serializable {
+		if err := s.linearize(ctx); err != nil {
+			return nil, err
+		}
+	}
+	err = s.auth.Read(ctx, s.mayRange(r), func() (err error) {
+		resp, err = s.localRange(ctx, r, s.rows)
+		return err
+	})
+	if err != nil && resp != nil && resp.Sent != nil {
+		resp.Sent() // it will not be: users changed while it was read
+	}
+	return resp, err
+}
+
+// mayRange says whether a user may read a range.
+func (s *kvService) mayRange(r *pb.RangeRequest) func(*auth.AuthInfo) error {
+	return func(info *auth.AuthInfo) error { return s.auth.IsRangePermitted(info, r.Key, r.RangeEnd) }
+}
+
 // readRange reads, by read, what everything that was committed before is part of
 // unless the client asked for less.
 func (c *core) readRange(ctx context.Context, r *pb.RangeRequest, read reader) (*wire.RangeResponse, error) {
@@ -63,6 +89,11 @@ func (c *core) readRange(ctx context.Context, r *pb.RangeRequest, read reader) (
 			return nil, err
 		}
 	}
+	return c.localRange(ctx, r, read)
+}
+
+// localRange reads, by read, what this member has.
+func (c *core) localRange(ctx context.Context, r *pb.RangeRequest, read reader) (*wire.RangeResponse, error) {
 	start := c.opts.Clock.Now()
 	resp, err := read(ctx, r)
 	c.metrics.rangeRead.observe(c.since(start), err)
@@ -100,7 +131,7 @@ func (s *kvService) RangeStream(r *codec.Range, stream grpc.ServerStream) error 
 			return grpcError(err)
 		}
 	}
-	return grpcError(s.store.RangeStream(ctx, &r.Msg, s.opts.MaxRequestBytes, func(chunk *wire.RangeResponse) error {
+	send := func(chunk *wire.RangeResponse) error {
 		message := &wire.RangeStreamResponse{Range: *chunk}
 		// The store gives a revision, which is never 0, to the last chunk only.
 		if chunk.Header.Revision != 0 {
@@ -108,6 +139,9 @@ func (s *kvService) RangeStream(r *codec.Range, stream grpc.ServerStream) error 
 			message.Range.Header = s.header(chunk.Header.Revision)
 		}
 		return stream.SendMsg(message)
+	}
+	return grpcError(s.auth.Read(ctx, s.mayRange(&r.Msg), func() error {
+		return s.store.RangeStream(ctx, &r.Msg, s.opts.MaxRequestBytes, send)
 	}))
 }
 
@@ -194,7 +228,12 @@ func (s *kvService) readTxn(ctx context.Context, r *pb.TxnRequest) (*wire.TxnRes
 				return nil, err
 			}
 		}
-		return s.store.ReadTxn(ctx, r)
+		var resp *wire.TxnResponse
+		err := s.auth.Read(ctx, func(info *auth.AuthInfo) error { return s.auth.PermitTxn(info, r) }, func() (err error) {
+			resp, err = s.store.ReadTxn(ctx, r)
+			return err
+		})
+		return resp, err
 	}()
 	took := s.since(start)
 	s.metrics.readTxnRequest.observe(took, err)

@@ -46,6 +46,9 @@ func (s *leaseService) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) 
 		return []attribute.KeyValue{attribute.Int64("id", r.ID), attribute.Int64("ttl", r.TTL)}
 	})
 	defer end()
+	if err := s.auth.RequireUser(ctx); err != nil {
+		return nil, grpcError(err)
+	}
 	outcome, err := s.proposeMessage(ctx, wire.KindLeaseGrant, r)
 	if err != nil {
 		return nil, grpcError(err)
@@ -61,6 +64,9 @@ func (s *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest
 		return []attribute.KeyValue{attribute.Int64("id", r.ID)}
 	})
 	defer end()
+	if err := s.auth.RequireUser(ctx); err != nil {
+		return nil, grpcError(err)
+	}
 	outcome, err := s.proposeMessage(ctx, wire.KindLeaseRevoke, r)
 	if err != nil {
 		return nil, grpcError(err)
@@ -70,6 +76,14 @@ func (s *leaseService) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest
 
 // LeaseTimeToLive tells how long a lease lasts; -1 when there is none.
 func (s *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	if err := s.auth.RequireUser(ctx); err != nil {
+		return nil, grpcError(err)
+	}
+	if r.Keys {
+		if err := s.auth.ReadLeases(ctx, r.ID); err != nil {
+			return nil, grpcError(err)
+		}
+	}
 	var resp *pb.LeaseTimeToLiveResponse
 	err := s.byLeader(ctx, func(ctx context.Context) (err error) {
 		resp, err = s.timeToLiveHere(ctx, r)
@@ -80,6 +94,10 @@ func (s *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiv
 	})
 	if errors.Is(err, lessor.ErrNotFound) {
 		resp, err = &pb.LeaseTimeToLiveResponse{ID: r.ID, TTL: -1}, nil
+	}
+	if err == nil {
+		// The leader may know of keys that this member has not heard of.
+		err = s.auth.ReadKeys(ctx, resp.Keys)
 	}
 	if err != nil {
 		return nil, grpcError(err)
@@ -126,8 +144,11 @@ func (s *leaseService) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest
 	if err := s.linearize(ctx); err != nil {
 		return nil, grpcError(err)
 	}
-	resp := &pb.LeaseLeasesResponse{Header: s.pbHeader(s.store.Revision())}
-	for _, id := range s.lessor.IDs() {
+	resp, ids := &pb.LeaseLeasesResponse{Header: s.pbHeader(s.store.Revision())}, s.lessor.IDs()
+	if err := s.auth.ReadLeases(ctx, ids...); err != nil {
+		return nil, grpcError(err)
+	}
+	for _, id := range ids {
 		resp.Leases = append(resp.Leases, &pb.LeaseStatus{ID: id})
 	}
 	return resp, nil
@@ -182,6 +203,9 @@ func (s *leaseService) renew(ctx context.Context, id int64) (ttl int64, err erro
 		return []attribute.KeyValue{attribute.Int64("id", id)}
 	})
 	defer end()
+	if err := s.permitRenewal(ctx, id); err != nil {
+		return 0, err
+	}
 	err = s.byLeader(ctx, func(ctx context.Context) (err error) {
 		ttl, err = s.renewHere(ctx, id)
 		return err
@@ -190,6 +214,20 @@ func (s *leaseService) renew(ctx context.Context, id int64) (ttl int64, err erro
 		return err
 	})
 	return ttl, err
+}
+
+// permitRenewal refuses clients that may not write all of a lease's keys.
+func (s *leaseService) permitRenewal(ctx context.Context, id int64) error {
+	if !s.auth.Enabled() {
+		return nil
+	}
+	if _, known := s.store.Lease(id); !known {
+		// Its grant and its keys may be committed and not applied yet.
+		if err := s.linearize(ctx); err != nil {
+			return err
+		}
+	}
+	return s.auth.RenewLease(ctx, id)
 }
 
 // renewHere is renew on the leader. Errors: lessor.ErrNotFound, those of

@@ -11,7 +11,9 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/auth"
 
+	"keelson.io/keelson/etcdapi/authority"
 	"keelson.io/keelson/etcdapi/lessor"
 	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/sqlstore"
@@ -172,7 +174,7 @@ func (p leaseProposer) ConfirmLeader(ctx context.Context) error {
 
 // RevokeLease implements lessor.Proposer.
 func (p leaseProposer) RevokeLease(ctx context.Context, id int64) error {
-	_, err := p.proposeInTerm(ctx, p.term, wire.KindLeaseRevoke, &pb.LeaseRevokeRequest{ID: id})
+	_, err := p.proposeInTerm(authority.AsRoot(ctx), p.term, wire.KindLeaseRevoke, &pb.LeaseRevokeRequest{ID: id})
 	if errors.Is(err, sqlstore.ErrLeaseNotFound) {
 		return nil
 	}
@@ -187,6 +189,7 @@ func (p leaseProposer) RevokeLease(ctx context.Context, id int64) error {
 // revocationRefusals are the errors after which a revocation has no effect.
 var revocationRefusals = []error{
 	sqlstore.ErrCorrupt, raftlog.ErrNotLeader, raftlog.ErrTooManyRequests, raftlog.ErrNoSpace,
+	auth.ErrUserEmpty, auth.ErrAuthOldRevision, // users changed meanwhile
 }
 
 // CheckpointLeases implements lessor.Proposer.

@@ -167,8 +167,3 @@ func (s *maintenanceService) awaitLeader(ctx context.Context, id uint64) error {
 		}
 	}
 }
-
-// notServed answers a method of etcd's API that this version does not have.
-func notServed(method string) error {
-	return status.Errorf(codes.Unimplemented, "keelson: %s is not served by this version", method)
-}

@@ -39,6 +39,24 @@ var proposedKinds = map[wire.Kind]string{
 	wire.KindAlarm:                "Alarm",
 	wire.KindClusterVersionSet:    "ClusterVersionSet",
 	wire.KindClusterMemberAttrSet: "ClusterMemberAttrSet",
+
+	wire.KindAuthenticate:             "Authenticate",
+	wire.KindAuthEnable:               "AuthEnable",
+	wire.KindAuthDisable:              "AuthDisable",
+	wire.KindAuthStatus:               "AuthStatus",
+	wire.KindAuthUserAdd:              "AuthUserAdd",
+	wire.KindAuthUserDelete:           "AuthUserDelete",
+	wire.KindAuthUserGet:              "AuthUserGet",
+	wire.KindAuthUserChangePassword:   "AuthUserChangePassword",
+	wire.KindAuthUserGrantRole:        "AuthUserGrantRole",
+	wire.KindAuthUserRevokeRole:       "AuthUserRevokeRole",
+	wire.KindAuthUserList:             "AuthUserList",
+	wire.KindAuthRoleList:             "AuthRoleList",
+	wire.KindAuthRoleAdd:              "AuthRoleAdd",
+	wire.KindAuthRoleDelete:           "AuthRoleDelete",
+	wire.KindAuthRoleGet:              "AuthRoleGet",
+	wire.KindAuthRoleGrantPermission:  "AuthRoleGrantPermission",
+	wire.KindAuthRoleRevokePermission: "AuthRoleRevokePermission",
 }
 
 func newServerMetrics(o *Options, memberID uint64) *serverMetrics {

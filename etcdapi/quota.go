@@ -11,6 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
 
+	"keelson.io/keelson/etcdapi/authority"
 	"keelson.io/keelson/sqlstore"
 	"keelson.io/keelson/sqlstore/wire"
 )
@@ -79,7 +80,7 @@ func (q *quota) raise(ctx context.Context) {
 	defer q.raising.Store(false)
 	q.opts.Logger.Warn("message exceeded backend quota; raising alarm",
 		zap.Int64("quota-size-bytes", q.opts.QuotaBackendBytes))
-	_, err := q.proposeMessage(ctx, wire.KindAlarm, &pb.AlarmRequest{
+	_, err := q.proposeMessage(authority.AsRoot(ctx), wire.KindAlarm, &pb.AlarmRequest{
 		MemberID: q.memberID,
 		Action:   pb.AlarmRequest_ACTIVATE,
 		Alarm:    pb.AlarmType_NOSPACE,

@@ -27,6 +27,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"keelson.io/keelson/etcdapi/authority"
 	"keelson.io/keelson/etcdapi/codec"
 	"keelson.io/keelson/etcdapi/lessor"
 	"keelson.io/keelson/etcdapi/portmux"
@@ -40,6 +41,8 @@ type Parts struct {
 	Log          Log
 	StateMachine *StateMachine
 	Lessor       *lessor.Lessor
+	// Authority is the one that the store was opened with; it is closed by Stop.
+	Authority *authority.Authority
 	// PeerTransport carries questions to other members. Default: http's own.
 	PeerTransport http.RoundTripper
 }
@@ -97,6 +100,7 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 			peers:     newPeerClient(parts.PeerTransport),
 			elections: &elections{members: parts.StateMachine.members},
 			tracer:    newTracer(opts.TracerProvider),
+			auth:      parts.Authority,
 		},
 		lessor:  parts.Lessor,
 		machine: parts.StateMachine,
@@ -150,7 +154,7 @@ func (s *Server) newGRPC(q *quota) (*grpc.Server, *grpchealth.Server) {
 	s.inner = registerCoordination(server, s.opts, coordination{kv: kv, lease: s.leases, watch: watch})
 	pb.RegisterClusterServer(server, s.cluster)
 	pb.RegisterMaintenanceServer(server, newMaintenance(s.core))
-	registerUnserved(server)
+	pb.RegisterAuthServer(server, &authService{core: s.core})
 	health := grpchealth.NewServer() // serving, for the whole server
 	healthpb.RegisterHealthServer(server, health)
 	s.metrics.rpc.initialize(server.GetServiceInfo())
@@ -271,5 +275,6 @@ func (s *Server) Stop(ctx context.Context) error {
 	errs = append(errs, s.closeGateway())
 	s.background.Wait()
 	s.lessor.Close()
+	s.auth.Close()
 	return errors.Join(errs...)
 }

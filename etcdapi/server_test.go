@@ -245,20 +245,6 @@ func TestMaintenanceAndCluster(t *testing.T) {
 	}
 }
 
-func TestUnservedMethodsSaySo(t *testing.T) {
-	n := startNode(t, t.TempDir(), Options{})
-	c, ctx := n.client(), testContext(t)
-	conn := c.ActiveConnection()
-	for _, method := range []string{
-		"/etcdserverpb.Auth/AuthEnable", "/etcdserverpb.Auth/UserList",
-	} {
-		err := conn.Invoke(ctx, method, &pb.StatusRequest{}, &pb.StatusResponse{})
-		if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), "is not served by this version") {
-			t.Errorf("%s: %v", method, err)
-		}
-	}
-}
-
 func TestQuota(t *testing.T) {
 	n := startNode(t, t.TempDir(), Options{QuotaBackendBytes: 256 << 10})
 	c, ctx := n.client(), testContext(t)

@@ -24,7 +24,9 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
+	"golang.org/x/crypto/bcrypt"
 
+	"keelson.io/keelson/etcdapi/authority"
 	"keelson.io/keelson/etcdapi/lessor"
 	"keelson.io/keelson/raftlog"
 	"keelson.io/keelson/raftlog/peer"
@@ -48,6 +50,7 @@ type third struct {
 	store  *sqlstore.Store
 	log    *raftlog.Log
 	lessor *lessor.Lessor
+	users  *authority.Authority
 	// time is the lessor's clock; paused stops raft's, and all messages.
 	time   *clockwork.FakeClock
 	paused atomic.Bool
@@ -196,8 +199,12 @@ func (c *trio) openStore(m *third, opts trioOptions) {
 		c.t.Fatal(err)
 	}
 	m.dbPath = filepath.Join(c.t.TempDir(), "keelson.db")
+	m.users, err = authority.New(authority.Options{Token: authority.SimpleToken, BcryptCost: bcrypt.MinCost})
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	m.store, err = sqlstore.Open(testContext(c.t), sqlstore.Options{
-		DB: sqldb.Options{Path: m.dbPath, Clock: systemClock{}}, OnLease: ObserveLeases(m.lessor),
+		DB: sqldb.Options{Path: m.dbPath, Clock: systemClock{}}, OnLease: ObserveLeases(m.lessor), Authority: m.users,
 	})
 	if err != nil {
 		c.t.Fatal(err)
@@ -246,7 +253,7 @@ func (c *trio) startMember(m *third, identity Identity) {
 	})
 	transport := &http.Transport{}
 	m.Server, err = NewServer(api, Parts{
-		Store: m.store, Log: m.log, StateMachine: machine, Lessor: m.lessor, PeerTransport: transport,
+		Store: m.store, Log: m.log, StateMachine: machine, Lessor: m.lessor, PeerTransport: transport, Authority: m.users,
 	})
 	must(err)
 	m.hashes = &switched{own: m.corruption.hashes}

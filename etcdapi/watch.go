@@ -169,6 +169,9 @@ func (w *watchSession) create(ctx context.Context, r *pb.WatchCreateRequest) err
 			request.Filter.NoDelete = true
 		}
 	}
+	if err := w.auth.RequireRange(w.stream.Context(), request.Key, request.End); err != nil {
+		return w.refuse(ctx, watchCancelReason(err))
+	}
 	w.mu.Lock()
 	w.creating = append(w.creating, &watchTraits{fragment: r.Fragment, notify: r.ProgressNotify})
 	w.mu.Unlock()

@@ -23,8 +23,8 @@ type Entry struct {
 // none. Response is one of *wire.PutResponse, *wire.RangeResponse,
 // *wire.DeleteRangeResponse, *wire.TxnResponse, *CompactionResult,
 // *pb.LeaseGrantResponse, *pb.LeaseRevokeResponse, *pb.LeaseCheckpointResponse,
-// *pb.AlarmResponse or nil; Revision is the store's after the entry. Headers
-// of wire responses carry only a revision, the others none.
+// *pb.AlarmResponse, an Authority's response or nil; Revision is the store's after
+// the entry. Headers of wire responses carry only a revision, the others none.
 type Outcome struct {
 	ID       uint64
 	Revision int64
@@ -52,31 +52,43 @@ func (s *Store) Apply(entries []Entry) ([]Outcome, error) {
 			continue
 		}
 		if len(e.Data) > 0 {
-			out[i] = s.applyEntry(e)
+			var err error
+			if out[i], err = s.applyEntry(e); err != nil {
+				return nil, err
+			}
 		}
 		s.applied = position{e.Index, e.Term}
 	}
 	return out, s.finishBatch()
 }
 
-// applyEntry applies one entry to the private state.
-func (s *Store) applyEntry(e Entry) Outcome {
+// applyEntry applies one entry to the private state. The error is Apply's.
+func (s *Store) applyEntry(e Entry) (Outcome, error) {
 	r := &s.request
 	if err := wire.UnmarshalInternal(e.Data, r); err != nil {
 		// Every member sees the same bytes and refuses them alike.
-		return Outcome{Err: fmt.Errorf("sqlstore: entry %d: %w", e.Index, err)}
+		return Outcome{Err: fmt.Errorf("sqlstore: entry %d: %w", e.Index, err)}, nil
 	}
 	o := Outcome{ID: r.ID}
 	if o.ID == 0 && r.Header != nil {
 		o.ID = r.Header.ID
 	}
-	o.Response, o.Err = s.dispatch(r)
+	if s.opts.Authority != nil && authRequest(r) {
+		// Whoever is granted a key must not read it as it was before: the view may be
+		// ahead of users and roles, never behind them.
+		if err := s.finishBatch(); err != nil {
+			return o, err
+		}
+		o.Response, o.Err = s.opts.Authority.Apply(e.Index, r)
+	} else {
+		o.Response, o.Err = s.dispatch(r)
+	}
 	o.Revision = s.rev
-	return o
+	return o, nil
 }
 
-// dispatch applies a request. While an alarm is raised it refuses what etcd
-// refuses then.
+// dispatch applies a request that is not about users and roles. While an alarm is
+// raised it refuses what etcd refuses then.
 func (s *Store) dispatch(r *pb.InternalRaftRequest) (any, error) {
 	if handled := s.applyCluster(r); handled {
 		return nil, nil
@@ -92,6 +104,9 @@ func (s *Store) dispatch(r *pb.InternalRaftRequest) (any, error) {
 	}
 	if s.alarmed(pb.AlarmType_NOSPACE) && growsStore(r) {
 		return nil, ErrNoSpace
+	}
+	if err := s.permit(r); err != nil {
+		return nil, err
 	}
 	switch {
 	case r.Put != nil:
@@ -158,6 +173,9 @@ func (s *Store) finishBatch() error {
 		return fmt.Errorf("sqlstore: writing up to entry %d: %w", b.AppliedIndex, err)
 	}
 	s.publish()
+	if s.opts.Authority != nil {
+		s.opts.Authority.Applied(b.AppliedIndex)
+	}
 	if len(s.groups) > 0 {
 		s.hub.notify(s.groups, s.rev, s.writing.committed())
 		s.groups = nil

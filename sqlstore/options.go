@@ -60,6 +60,9 @@ type Options struct {
 	// OnLease is told, after the batch that did it is readable, what became
 	// of leases. Nil: nobody.
 	OnLease func([]LeaseEvent)
+	// Authority says who may do what. Nil: everybody does everything, and requests
+	// about users and roles are ErrUnsupported.
+	Authority Authority
 }
 
 // ChangeKind says what a Change is.

@@ -138,6 +138,9 @@ func (s *Store) install(l *loaded) error {
 	if err := s.cluster.recover(l.state); err != nil {
 		return err
 	}
+	if err := s.auth.recover(l.state); err != nil {
+		return err
+	}
 	s.leases.replace(l.leases)
 	s.tree, s.rev, s.compactRev, s.seq, s.applied = l.tree, l.rev, l.compactRev, l.seq, l.applied
 	s.batch, s.fresh, s.groups, s.leaseNews = &sqldb.Batch{}, nil, nil, nil
@@ -166,8 +169,7 @@ func (s *Store) Restore(ctx context.Context, file string) error {
 	if applied, _ := s.Applied(); state.AppliedIndex < applied {
 		return fmt.Errorf("sqlstore: %s: the snapshot is of entry %d, and %d is applied", file, state.AppliedIndex, applied)
 	}
-	var c clusterState
-	if err := c.recover(state); err != nil {
+	if err := errors.Join(new(clusterState).recover(state), new(AuthTables).recover(state)); err != nil {
 		return err
 	}
 	taken := takenOver(s.opts.DB.Path)
@@ -217,6 +219,7 @@ func (s *Store) show(ctx context.Context, db *sqldb.DB) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.suspendAuthority()
 	if err := s.install(l); err != nil {
 		return err
 	}
@@ -224,6 +227,7 @@ func (s *Store) show(ctx context.Context, db *sqldb.DB) error {
 	s.compactHashes.clear()
 	s.hub.restored(s.rev, s.publish)
 	s.pins.clear() // of the old view, which was readable until now
+	s.recoverAuthority()
 	s.compactor.resume(l)
 	return nil
 }

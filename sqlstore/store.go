@@ -38,6 +38,7 @@ type Store struct {
 	defragmenting atomic.Bool
 	leases        *leaseSet
 	cluster       clusterState
+	auth          *AuthTables
 	compactor     compactor
 
 	compactHashes compactHashes
@@ -74,6 +75,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		leases:    newLeaseSet(),
 		compactor: newCompactor(),
 	}
+	s.auth = &AuthTables{store: s}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	db, err := s.openDB(ctx)
 	if err != nil {
@@ -108,6 +110,7 @@ func (s *Store) recover(ctx context.Context, db *sqldb.DB) error {
 	}
 	s.hub = newHub(s, s.rev, s.opts)
 	s.publish()
+	s.recoverAuthority()
 	s.compactor.resume(l)
 	return nil
 }

@@ -72,6 +72,8 @@ type config struct {
 	corruptCheckTime               time.Duration
 	compactHashCheckTime           time.Duration
 	downgradeCheckTime             time.Duration
+	authToken                      string
+	authTokenTTL, bcryptCost       uint
 	preVote, unsafeNoFsync, pprof  bool
 	grpcGateway                    bool
 	metrics                        string

@@ -3,6 +3,12 @@
 
 package main
 
+import (
+	"golang.org/x/crypto/bcrypt"
+
+	"keelson.io/keelson/etcdapi/authority"
+)
+
 // Sections of the file that hold what is about certificates.
 const (
 	clientTLSKey = "client-transport-security."
@@ -45,8 +51,8 @@ func (c *config) peerSecurityOptions() []option {
 
 func (c *config) authOptions() []option {
 	return []option{
-		{name: "auth-token", value: unused("simple"), state: missing, help: "Kind of tokens and its options: simple or jwt."},
-		{name: "bcrypt-cost", value: unused[uint](10), state: missing, help: "Cost of hashing passwords."},
-		{name: "auth-token-ttl", value: unused[uint](300), state: missing, help: "Seconds for which a token is valid after its last use."},
+		{name: "auth-token", value: value(&c.authToken, authority.SimpleToken), help: "Kind of tokens and its options: simple, or jwt,sign-method=...,pub-key=...,priv-key=...,ttl=..."},
+		{name: "bcrypt-cost", value: value(&c.bcryptCost, uint(bcrypt.DefaultCost)), help: "Cost of hashing passwords, 4 to 31."},
+		{name: "auth-token-ttl", value: value(&c.authTokenTTL, 300), help: "Seconds for which a simple token is valid after its last use."},
 	}
 }

@@ -20,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"keelson.io/keelson/etcdapi"
+	"keelson.io/keelson/etcdapi/authority"
 	"keelson.io/keelson/etcdapi/lessor"
 	"keelson.io/keelson/metrics"
 	"keelson.io/keelson/raftlog"
@@ -83,6 +84,7 @@ type node struct {
 	spans    *tracesdk.TracerProvider // nil: requests are not traced
 	lock     *disk.Lock
 	lessor   *lessor.Lessor
+	users    *authority.Authority
 	store    *sqlstore.Store
 	machine  *etcdapi.StateMachine
 	peers    *peer.Transport
@@ -95,6 +97,9 @@ type node struct {
 // which they need each other. On an error what is open already is closed.
 func open(ctx context.Context, c *config, id identity, logger *zap.Logger) (n *node, err error) {
 	n = &node{logger: logger, election: c.election()}
+	if n.users, err = authority.New(authorityOptions(c, logger)); err != nil {
+		return n, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
@@ -125,7 +130,7 @@ func open(ctx context.Context, c *config, id identity, logger *zap.Logger) (n *n
 	storeOpts := storeOptions(c, clock, logger)
 	storeOpts.Metrics = metrics.NewStore(reg, seen.storeStats)
 	storeOpts.Observe = account(reg)
-	storeOpts.OnLease = etcdapi.ObserveLeases(n.lessor)
+	storeOpts.OnLease, storeOpts.Authority = etcdapi.ObserveLeases(n.lessor), n.users
 	if n.store, err = sqlstore.Open(ctx, storeOpts); err != nil {
 		return n, err
 	}
@@ -163,7 +168,7 @@ func (n *node) join(opts etcdapi.Options) error {
 	}
 	var err error
 	n.server, err = etcdapi.NewServer(opts, etcdapi.Parts{
-		Store: n.store, Log: n.log, StateMachine: n.machine, Lessor: n.lessor, PeerTransport: n.peers,
+		Store: n.store, Log: n.log, StateMachine: n.machine, Lessor: n.lessor, Authority: n.users, PeerTransport: n.peers,
 	})
 	if err != nil {
 		return err
@@ -207,6 +212,13 @@ func prepareDataDir(ctx context.Context, c *config) error {
 // is over: five seconds for the disk and two election timeouts.
 func lessorOptions(c *config, clock clockwork.Clock, logger *zap.Logger, m *metrics.Leases) lessor.Options {
 	return lessor.Options{Clock: clock, Logger: logger, Metrics: m, RetryInterval: 5*time.Second + 2*c.election()}
+}
+
+func authorityOptions(c *config, logger *zap.Logger) authority.Options {
+	return authority.Options{
+		Logger: logger, Token: c.authToken, TokenTTL: time.Duration(c.authTokenTTL) * time.Second,
+		BcryptCost: int(c.bcryptCost), ClientCertAuth: c.clientTLS.ClientCertAuth,
+	}
 }
 
 func storeOptions(c *config, clock clockwork.Clock, logger *zap.Logger) sqlstore.Options {

@@ -354,8 +354,10 @@ func TestImportRefuses(t *testing.T) {
 			return tx.Bucket([]byte("key")).Put([]byte("\x00\x00\x00\x00\x00\x01\x00\x00_\x00\x00\x00\x00\x00\x00\x00\x00"), []byte{})
 		},
 		"is no revision": func(tx *bbolt.Tx) error { return tx.Bucket([]byte("key")).Put([]byte("x"), nil) },
-		"users and roles": func(tx *bbolt.Tx) error {
-			return tx.Bucket([]byte("authUsers")).Put([]byte("root"), []byte{})
+		`user "root"`:    func(tx *bbolt.Tx) error { return tx.Bucket([]byte("authUsers")).Put([]byte("root"), []byte{}) },
+		`role "r"`:       func(tx *bbolt.Tx) error { return tx.Bucket([]byte("authRoles")).Put([]byte("r"), []byte{0xff}) },
+		"authRevision": func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte("auth")).Put([]byte("authRevision"), []byte{1})
 		},
 		"no bucket lease": func(tx *bbolt.Tx) error { return tx.DeleteBucket([]byte("lease")) },
 	} {

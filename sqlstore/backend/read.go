@@ -143,7 +143,7 @@ func (i *importer) read(tx *bbolt.Tx) error {
 	}{
 		{metaBucket, i.readMeta}, {leaseBucket, i.readLease}, {alarmBucket, i.readAlarm}, {clusterBucket, i.readCluster},
 		{membersBucket, i.readMember}, {membersRemovedBucket, i.readRemoved},
-		{authUsersBucket, refuseAuth}, {authRolesBucket, refuseAuth},
+		{authBucket, i.readAuth}, {authUsersBucket, i.readUser}, {authRolesBucket, i.readRole},
 	} {
 		if err := tx.Bucket([]byte(part.bucket)).ForEach(part.read); err != nil {
 			return fmt.Errorf("bucket %s: %w", part.bucket, err)
@@ -282,9 +282,4 @@ func (i *importer) member(k []byte, m sqldb.Member) (err error) {
 	}
 	i.batch.Members = append(i.batch.Members, sqldb.MemberChange{Member: m})
 	return nil
-}
-
-// refuseAuth refuses users and roles, of which a database knows nothing.
-func refuseAuth(k, _ []byte) error {
-	return fmt.Errorf("backend: %q: users and roles are not served", k)
 }

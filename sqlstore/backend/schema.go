@@ -43,6 +43,7 @@ const (
 	storageVersionKey   = "storageVersion"
 	clusterVersionKey   = "clusterVersion"
 	downgradeKey        = "downgrade"
+	authEnabledKey      = "authEnabled"
 	authRevisionKey     = "authRevision"
 )
 
@@ -109,7 +110,9 @@ func pairsOf(state *sqldb.State) (pairs, error) {
 			p.add(membersBucket, id, m.JSON)
 		}
 	}
-	p.add(authBucket, authRevisionKey, binary.BigEndian.AppendUint64(nil, 1)) // etcd's first
+	if err := p.addAuth(state); err != nil {
+		return nil, err
+	}
 	return p, nil
 }
 

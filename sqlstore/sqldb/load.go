@@ -127,7 +127,7 @@ func (db *DB) LoadState(ctx context.Context) (State, error) {
 
 // typed returns a column that the schema wants to be of a type. SQLite does not insist on that, so one of another
 // is damage: it is noted in err.
-func typed[T int64 | string](cols []driver.Value, i int, err *error) T {
+func typed[T int64 | string | []byte](cols []driver.Value, i int, err *error) T {
 	v, ok := cols[i].(T)
 	if !ok && *err == nil {
 		*err = fmt.Errorf("%w: row %v has columns of the wrong type", ErrCorrupt, cols)

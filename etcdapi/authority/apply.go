@@ -1,0 +1,235 @@
+// Copyright 2026 The keelson Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package authority
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/auth"
+
+	"keelson.io/keelson/sqlstore"
+)
+
+// Suspend implements sqlstore.Authority.
+func (a *Authority) Suspend() { a.epoch.Add(1) }
+
+// Recover implements sqlstore.Authority.
+func (a *Authority) Recover(s *sqlstore.Store) {
+	a.store = s
+	backend := tables{s.AuthTables()}
+	if a.AuthStore == nil {
+		a.AuthStore = auth.NewAuthStore(a.opts.Logger, backend, a.tokens, a.opts.BcryptCost)
+	} else {
+		if a.IsAuthEnabled() && !enabledIn(s) {
+			_ = a.AuthStore.Close() // ends all tokens, which Recover alone would not; has no errors
+		}
+		a.AuthStore.Recover(backend)
+	}
+	a.enabled.Store(a.IsAuthEnabled())
+	if a.epoch.Load()%2 != 0 {
+		a.epoch.Add(1)
+	}
+}
+
+func enabledIn(s *sqlstore.Store) bool {
+	t := s.AuthTables()
+	t.RLock()
+	defer t.RUnlock()
+	return t.Enabled()
+}
+
+// Applied implements sqlstore.Authority.
+func (a *Authority) Applied(index uint64) { a.waiter.applied(index) }
+
+// applicant is whom an entry's header names.
+func applicant(r *pb.InternalRaftRequest) *auth.AuthInfo {
+	return &auth.AuthInfo{Username: r.GetHeader().GetUsername(), Revision: r.GetHeader().GetAuthRevision()}
+}
+
+// Permit implements sqlstore.Authority by etcd's rules.
+func (a *Authority) Permit(r *pb.InternalRaftRequest) error {
+	if !a.Enabled() {
+		return nil
+	}
+	info := applicant(r)
+	switch {
+	case r.Put != nil:
+		return a.permitPut(info, r.Put)
+	case r.Txn != nil:
+		return a.PermitTxn(info, r.Txn)
+	case r.DeleteRange != nil:
+		return a.permitDelete(info, r.DeleteRange)
+	case r.Range != nil:
+		return a.IsRangePermitted(info, r.Range.Key, r.Range.RangeEnd)
+	case r.LeaseRevoke != nil:
+		return a.permitLease(info, r.LeaseRevoke.ID)
+	}
+	return nil // not a matter of single keys: the API has asked who it was
+}
+
+func (a *Authority) permitPut(info *auth.AuthInfo, r *pb.PutRequest) error {
+	if err := a.IsPutPermitted(info, r.Key); err != nil {
+		return err
+	}
+	if err := a.permitLease(info, r.Lease); err != nil {
+		return err
+	}
+	if r.PrevKv {
+		return a.IsRangePermitted(info, r.Key, nil)
+	}
+	return nil
+}
+
+func (a *Authority) permitDelete(info *auth.AuthInfo, r *pb.DeleteRangeRequest) error {
+	if err := a.IsDeleteRangePermitted(info, r.Key, r.RangeEnd); err != nil {
+		return err
+	}
+	if r.PrevKv {
+		return a.IsRangePermitted(info, r.Key, r.RangeEnd)
+	}
+	return nil
+}
+
+// permitLease wants that a user who ends a lease, or has another key end with it,
+// may write all its keys.
+func (a *Authority) permitLease(info *auth.AuthInfo, id int64) error {
+	return a.permitKeys(info, a.store.LeaseKeys(id), a.IsPutPermitted)
+}
+
+func (a *Authority) permitKeys(info *auth.AuthInfo, keys []string, permitted func(*auth.AuthInfo, []byte) error) error {
+	if len(keys) == 0 || a.IsAdminPermitted(info) == nil {
+		return nil
+	}
+	for _, key := range keys {
+		if err := permitted(info, []byte(key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PermitTxn says why a user may not run a transaction. It must be allowed all that
+// stands in it, whichever branch is taken.
+func (a *Authority) PermitTxn(info *auth.AuthInfo, r *pb.TxnRequest) error {
+	for _, c := range r.Compare {
+		if err := a.IsRangePermitted(info, c.Key, c.RangeEnd); err != nil {
+			return err
+		}
+	}
+	for _, branch := range [2][]*pb.RequestOp{r.Success, r.Failure} {
+		for _, op := range branch {
+			if err := a.permitOp(info, op); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Authority) permitOp(info *auth.AuthInfo, op *pb.RequestOp) error {
+	switch {
+	case op.GetRequestRange() != nil:
+		r := op.GetRequestRange()
+		return a.IsRangePermitted(info, r.Key, r.RangeEnd)
+	case op.GetRequestPut() != nil:
+		return a.permitPut(info, op.GetRequestPut())
+	case op.GetRequestDeleteRange() != nil:
+		return a.permitDelete(info, op.GetRequestDeleteRange())
+	case op.GetRequestTxn() != nil:
+		return a.PermitTxn(info, op.GetRequestTxn())
+	}
+	return nil
+}
+
+// Apply implements sqlstore.Authority.
+func (a *Authority) Apply(index uint64, r *pb.InternalRaftRequest) (any, error) {
+	defer func() { a.enabled.Store(a.IsAuthEnabled()) }()
+	info := applicant(r)
+	switch {
+	case r.Authenticate != nil:
+		return a.authenticate(index, r.Authenticate)
+	case r.AuthStatus != nil:
+		return &pb.AuthStatusResponse{Enabled: a.IsAuthEnabled(), AuthRevision: a.Revision()}, nil
+	case r.AuthUserGet != nil:
+		if err := a.IsAdminPermitted(info); err != nil && r.AuthUserGet.Name != info.Username {
+			return nil, err
+		}
+		return response(a.UserGet(r.AuthUserGet))
+	case r.AuthRoleGet != nil:
+		if err := a.IsAdminPermitted(info); err != nil && !a.HasRole(info.Username, r.AuthRoleGet.Role) {
+			return nil, err
+		}
+		return response(a.RoleGet(r.AuthRoleGet))
+	}
+	// Everything else is for those with the role root.
+	if err := a.IsAdminPermitted(info); err != nil {
+		return nil, err
+	}
+	switch {
+	case r.AuthEnable != nil:
+		return response(&pb.AuthEnableResponse{}, a.AuthEnable())
+	case r.AuthDisable != nil:
+		a.AuthDisable()
+		return &pb.AuthDisableResponse{}, nil
+	case r.AuthUserList != nil:
+		return response(a.UserList(r.AuthUserList))
+	case r.AuthRoleList != nil:
+		return response(a.RoleList(r.AuthRoleList))
+	}
+	if resp, handled, err := a.applyUser(r); handled {
+		return resp, err
+	}
+	return a.applyRole(r)
+}
+
+// applyUser applies a change of a user, if r is one.
+func (a *Authority) applyUser(r *pb.InternalRaftRequest) (resp any, handled bool, err error) {
+	switch {
+	case r.AuthUserAdd != nil:
+		resp, err = response(a.UserAdd(r.AuthUserAdd))
+	case r.AuthUserDelete != nil:
+		resp, err = response(a.UserDelete(r.AuthUserDelete))
+	case r.AuthUserChangePassword != nil:
+		resp, err = response(a.UserChangePassword(r.AuthUserChangePassword))
+	case r.AuthUserGrantRole != nil:
+		resp, err = response(a.UserGrantRole(r.AuthUserGrantRole))
+	case r.AuthUserRevokeRole != nil:
+		resp, err = response(a.UserRevokeRole(r.AuthUserRevokeRole))
+	default:
+		return nil, false, nil
+	}
+	return resp, true, err
+}
+
+// applyRole applies a change of a role.
+func (a *Authority) applyRole(r *pb.InternalRaftRequest) (any, error) {
+	switch {
+	case r.AuthRoleAdd != nil:
+		return response(a.RoleAdd(r.AuthRoleAdd))
+	case r.AuthRoleDelete != nil:
+		return response(a.RoleDelete(r.AuthRoleDelete))
+	case r.AuthRoleGrantPermission != nil:
+		return response(a.RoleGrantPermission(r.AuthRoleGrantPermission))
+	case r.AuthRoleRevokePermission != nil:
+		return response(a.RoleRevokePermission(r.AuthRoleRevokePermission))
+	}
+	return nil, errUnknownRequest
+}
+
+// authenticate gives the client a token. Its password was checked by the member that
+// proposed the request.
+func (a *Authority) authenticate(index uint64, r *pb.InternalAuthenticateRequest) (any, error) {
+	ctx := context.WithValue(context.Background(), auth.AuthenticateParamIndex{}, index)
+	ctx = context.WithValue(ctx, auth.AuthenticateParamSimpleTokenPrefix{}, r.SimpleToken)
+	return response(a.Authenticate(ctx, r.Name, r.Password))
+}
+
+// response keeps a nil pointer from becoming a response that is not nil.
+func response[T any](resp *T, err error) (any, error) {
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
