@@ -270,6 +270,31 @@ func TestSnapshotIsReceivedAndVerified(t *testing.T) {
 	}
 }
 
+// TestPortableSnapshotGoesToAll: to an etcd as well, and who takes it may put another file in its place.
+func TestPortableSnapshotGoesToAll(t *testing.T) {
+	a, b := pair(t)
+	b.mu.Lock()
+	b.serve = asEtcd
+	b.verify = func(path string) error {
+		made := path + ".made"
+		return errors.Join(os.WriteFile(made, []byte("converted"), 0o600), os.Rename(made, path))
+	}
+	b.mu.Unlock()
+	for range 2 { // the second time the log has it already
+		content := strings.NewReader("content")
+		a.transport.SendSnapshot(snapshotMessage(a, b, 77), &raftlog.StateSnapshot{
+			Size: content.Size(), Body: io.NopCloser(content), Portable: true,
+		})
+		if got := receive(t, "report of the snapshot", a.snapshots); got != raft.SnapshotFinish {
+			t.Errorf("it is reported as %v", got)
+		}
+		receive(t, "snapshot", b.messages)
+		if data, err := os.ReadFile(SnapshotPath(b.transport.opts.SnapDir, 77)); err != nil || string(data) != "converted" {
+			t.Errorf("the log's content is %q, %v", data, err)
+		}
+	}
+}
+
 // TestSnapshotGoesToKeelsonsOnly: an etcd would put it in the place of its own file, and never start again.
 func TestSnapshotGoesToKeelsonsOnly(t *testing.T) {
 	a, b := pair(t)

@@ -258,6 +258,7 @@ func TestImport(t *testing.T) {
 		Members: []sqldb.MemberChange{{Member: sqldb.Member{ID: 1<<63 + 1, JSON: []byte(`{"id":9223372036854775809}`)}}, {Member: sqldb.Member{ID: 9, Removed: true}}},
 		Settings: []sqldb.Setting{
 			{Name: sqldb.SettingConfState, Blob: conf}, {Name: sqldb.SettingClusterVersion, Text: "3.7.0"},
+			{Name: sqldb.SettingDowngrade, Text: `{"target-version":"3.6.0","enabled":true}`},
 			{Name: sqldb.SettingCompactScheduled, Int: 17}, {Name: sqldb.SettingCompactFinished, Int: 11},
 		},
 		AppliedIndex: 4000, AppliedTerm: 12, Revision: 3002,

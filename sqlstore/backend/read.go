@@ -264,8 +264,11 @@ func (i *importer) readAlarm(k, _ []byte) error {
 }
 
 func (i *importer) readCluster(k, v []byte) error {
-	if string(k) == clusterVersionKey {
+	switch string(k) {
+	case clusterVersionKey:
 		i.set(sqldb.Setting{Name: sqldb.SettingClusterVersion, Text: string(v)})
+	case downgradeKey:
+		i.set(sqldb.Setting{Name: sqldb.SettingDowngrade, Text: string(v)})
 	}
 	return nil
 }
