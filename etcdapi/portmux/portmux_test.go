@@ -26,12 +26,17 @@ type fixture struct {
 
 func start(t *testing.T) *fixture {
 	t.Helper()
+	return startWith(t, nil)
+}
+
+func startWith(t *testing.T, handshake Handshake) *fixture {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &fixture{t: t, clock: clockwork.NewFakeClock(), served: make(chan error, 1)}
-	f.Mux = New(l, f.clock, time.Second)
+	f.Mux = NewSecure(l, f.clock, time.Second, handshake)
 	go func() { f.served <- f.Serve() }()
 	t.Cleanup(func() {
 		if err := f.Close(); err != nil {

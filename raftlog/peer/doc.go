@@ -15,5 +15,8 @@
 // the time that the log has heard of it the file is the log's: when it is sent again what is there is neither opened nor
 // removed.
 //
+// All connections are made by one rafthttp.Transport, and by another one after Reconnect: that is how a new CA bundle
+// comes to count.
+//
 // It may import rafthttp and what that is made with, raft, raftlog and zap.
 package peer

@@ -12,6 +12,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -200,7 +201,7 @@ func ask(t *testing.T, conn net.Conn, protocol string) string {
 	switch {
 	case err == nil:
 		return "answered"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "no answer"
 	}
 	return "refused"
