@@ -12,6 +12,7 @@ import (
 	"sync"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/authpb"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 
@@ -39,6 +40,7 @@ func TestLaggingBehindTheOtherKind(t *testing.T) {
 			away.Stop()
 			putMany(ctx, t, leader.Conn(t), 1000)
 			revision := useEach(ctx, t, members[1:], "meanwhile")
+			addUser(ctx, t, leader)
 			kv := pb.NewKVClient(leader.Conn(t))
 			if _, err := kv.Compact(ctx, &pb.CompactionRequest{Revision: revision - 500, Physical: true}); err != nil {
 				t.Fatal(err)
@@ -48,6 +50,7 @@ func TestLaggingBehindTheOtherKind(t *testing.T) {
 			wantRestored(t, away)
 			wantSameHash(ctx, t, members)
 			wantSameLeases(ctx, t, members)
+			wantUser(ctx, t, away)
 			useEach(ctx, t, members, "after")
 			away.Kill()
 			away.Restart()
@@ -69,6 +72,41 @@ func wantRestored(t *testing.T, s *harness.Server) {
 		if !strings.Contains(s.Log(), line) {
 			t.Errorf("%s %s does not say %q", s.Kind(), s.Name(), line)
 		}
+	}
+}
+
+// addUser adds a user with a role.
+func addUser(ctx context.Context, t *testing.T, s *harness.Server) {
+	t.Helper()
+	auth := pb.NewAuthClient(s.Conn(t))
+	_, err := auth.RoleAdd(ctx, &pb.AuthRoleAddRequest{Name: "reader"})
+	if err == nil {
+		_, err = auth.RoleGrantPermission(ctx, &pb.AuthRoleGrantPermissionRequest{
+			Name: "reader", Perm: &authpb.Permission{Key: []byte("a"), RangeEnd: []byte("b")},
+		})
+	}
+	if err == nil {
+		_, err = auth.UserAdd(ctx, &pb.AuthUserAddRequest{Name: "alice", Options: &authpb.UserAddOptions{NoPassword: true}})
+	}
+	if err == nil {
+		_, err = auth.UserGrantRole(ctx, &pb.AuthUserGrantRoleRequest{User: "alice", Role: "reader"})
+	}
+	if err != nil {
+		t.Fatalf("add a user at %s %s: %v", s.Kind(), s.Name(), err)
+	}
+}
+
+// wantUser wants a member to know the user and the role.
+func wantUser(ctx context.Context, t *testing.T, s *harness.Server) {
+	t.Helper()
+	auth := pb.NewAuthClient(s.Conn(t))
+	user, err := auth.UserGet(ctx, &pb.AuthUserGetRequest{Name: "alice"})
+	if err != nil || len(user.Roles) != 1 || user.Roles[0] != "reader" {
+		t.Errorf("%s %s: user %v, %v", s.Kind(), s.Name(), user, err)
+	}
+	role, err := auth.RoleGet(ctx, &pb.AuthRoleGetRequest{Role: "reader"})
+	if err != nil || len(role.Perm) != 1 || string(role.Perm[0].Key) != "a" || string(role.Perm[0].RangeEnd) != "b" {
+		t.Errorf("%s %s: role %v, %v", s.Kind(), s.Name(), role, err)
 	}
 }
 

@@ -152,6 +152,83 @@ func history(t *testing.T, s *harness.Server) {
 		clientv3.OpTxn(nil, []clientv3.Op{clientv3.OpPut("c", "3")}, nil)).Commit())
 	must(c.Put(ctx, "key-11", "again", clientv3.WithLease(2)))
 	must(c.Delete(ctx, "key-2", clientv3.WithPrefix()))
+	users(t, c)
+}
+
+// users are a history of users and roles. Nobody has a password, whose hash would be another each time.
+func users(t *testing.T, c *clientv3.Client) {
+	t.Helper()
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := t.Context()
+	for _, role := range []string{"reader", "writer", "gone"} {
+		must(c.RoleAdd(ctx, role))
+	}
+	must(c.RoleGrantPermission(ctx, "reader", "key-", clientv3.GetPrefixRangeEnd("key-"), clientv3.PermissionType(clientv3.PermRead)))
+	must(c.RoleGrantPermission(ctx, "writer", "big", "", clientv3.PermissionType(clientv3.PermReadWrite)))
+	must(c.RoleGrantPermission(ctx, "writer", "a", "\x00", clientv3.PermissionType(clientv3.PermWrite)))
+	for _, user := range []string{"alice", "bob", "carol"} {
+		must(c.UserAddWithOptions(ctx, user, "", &clientv3.UserAddOptions{NoPassword: true}))
+		must(c.UserGrantRole(ctx, user, "writer"))
+		must(c.UserGrantRole(ctx, user, "reader"))
+		must(c.UserGrantRole(ctx, user, "gone"))
+	}
+	must(c.UserRevokeRole(ctx, "bob", "writer"))
+	must(c.UserDelete(ctx, "carol"))
+	must(c.RoleDelete(ctx, "gone"))
+}
+
+// TestSnapshotOfUsers has an etcd go on with who may do what.
+func TestSnapshotOfUsers(t *testing.T) {
+	server := harness.Start(t, challenger(), harness.Options{Args: []string{"--log-level=error"}})
+	c, ctx := server.Client(t), t.Context()
+	users(t, c)
+	for _, err := range []error{
+		second(c.RoleAdd(ctx, "root")), second(c.UserAdd(ctx, "root", "secret")), second(c.UserGrantRole(ctx, "root", "root")),
+		second(c.UserAdd(ctx, "dave", "word")), second(c.UserGrantRole(ctx, "dave", "reader")), second(c.AuthEnable(ctx)),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "snapshot.db")
+	tool(t, etcdctl37(t).path, "--endpoints="+server.Endpoint(), "--user=root:secret", "snapshot", "save", path)
+	etcd := restoredEtcd(t, path)
+	for _, s := range []*harness.Server{server, etcd} {
+		if out := string(asUser(t, s, "root:secret", "user", "list")); out != "alice\nbob\ndave\nroot\n" {
+			t.Errorf("%v: the users are %q", s.Kind(), out)
+		}
+		asUser(t, s, "dave:word", "get", "key-1")
+		if _, err := s.Client(t).Get(ctx, "key-1"); err == nil {
+			t.Errorf("%v serves somebody without a name", s.Kind())
+		}
+	}
+	want, got := asUser(t, server, "root:secret", "role", "get", "writer"), asUser(t, etcd, "root:secret", "role", "get", "writer")
+	if !bytes.Equal(want, got) {
+		t.Errorf("the role is %s, want %s", got, want)
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// asUser runs an etcdctl command as a user.
+func asUser(t *testing.T, s *harness.Server, user string, args ...string) []byte {
+	t.Helper()
+	return tool(t, etcdctl37(t).path, append([]string{"--endpoints=" + s.Endpoint(), "--user=" + user}, args...)...)
+}
+
+// restoredEtcd is an etcd that goes on with a snapshot.
+func restoredEtcd(t *testing.T, path string) *harness.Server {
+	t.Helper()
+	etcd := harness.New(t, harness.Etcd, harness.Options{Args: []string{"--log-level=error"}})
+	tool(t, harness.Build(t, harness.Etcdutl), "snapshot", "restore", path, "--data-dir="+etcd.DataDir(), "--name="+etcd.Name(),
+		"--initial-cluster="+etcd.Name()+"="+etcd.PeerURL(), "--initial-advertise-peer-urls="+etcd.PeerURL())
+	etcd.Restart()
+	return etcd
 }
 
 // raiseAlarm makes a server refuse what grows it.
@@ -226,11 +303,7 @@ func TestSnapshotIsRestoredByEtcd(t *testing.T) {
 		t.Errorf("status %+v, want revision %d and version 3.7.0", got, status.Header.Revision)
 	}
 
-	etcd := harness.New(t, harness.Etcd, harness.Options{Args: []string{"--log-level=error"}})
-	tool(t, utl, "snapshot", "restore", path, "--data-dir="+etcd.DataDir(), "--name="+etcd.Name(),
-		"--initial-cluster="+etcd.Name()+"="+etcd.PeerURL(), "--initial-advertise-peer-urls="+etcd.PeerURL())
-	etcd.Restart()
-	wantEqualServers(t, server, etcd)
+	wantEqualServers(t, server, restoredEtcd(t, path))
 	// The hash of a file is computed anew, that of a server may be one that it has kept.
 	file, kept := fileHashKV(t, path, 0), hashKV(t, server)
 	if file.Hash != kept.Hash || file.CompactRevision != kept.CompactRevision || file.HashRevision != kept.HashRevision {
