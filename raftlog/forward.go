@@ -122,6 +122,11 @@ func isMember(conf *raftpb.ConfState, id uint64) bool {
 // stepOrDeferLocked gives raft a MsgProp and keeps what raft does not take: all of it while leadership is handed over,
 // and changes of membership while another one is not applied yet.
 func (l *Log) stepOrDeferLocked(m *raftpb.Message) error {
+	if l.changePendingLocked() {
+		if m = l.deferChangesLocked(m); m == nil {
+			return nil
+		}
+	}
 	entries := slices.Clone(m.GetEntries())
 	err := l.rn.Step(m)
 	if errors.Is(err, raft.ErrProposalDropped) {
@@ -139,20 +144,66 @@ func (l *Log) stepOrDeferLocked(m *raftpb.Message) error {
 		}
 	}
 	if len(early) > 0 {
-		l.deferLocked(&raftpb.Message{Type: m.Type, From: m.From, To: m.To, Term: m.Term, Entries: early})
+		l.deferLocked(withEntries(m, early))
 	}
+	l.noteChangesLocked(entries)
 	return nil
 }
 
-// deferLocked keeps a MsgProp for the next tick, up to the bound of this member's own proposals.
+func withEntries(m *raftpb.Message, entries []*raftpb.Entry) *raftpb.Message {
+	return &raftpb.Message{Type: m.Type, From: m.From, To: m.To, Term: m.Term, Entries: entries}
+}
+
+// logPlace is an entry in the log of a leader of a term.
+type logPlace struct{ term, index uint64 }
+
+// noteChangesLocked notes where in the log changes of membership are that raft was just given, or the empty entries in
+// their places. Until that is applied raft would put another empty entry into the log for each that it is given.
+func (l *Log) noteChangesLocked(entries []*raftpb.Entry) {
+	if slices.ContainsFunc(entries, isChange) {
+		l.advanceLocked() // so that lastIndex is raft's of now
+		l.changed = logPlace{l.term.Load(), l.lastIndex}
+	}
+}
+
+func isChange(e *raftpb.Entry) bool { return e.GetType() != raftpb.EntryNormal }
+
+// changePendingLocked says that it makes no sense to give raft a change of membership now.
+func (l *Log) changePendingLocked() bool {
+	return l.changed.term == l.term.Load() && l.rn.BasicStatus().Applied < l.changed.index
+}
+
+// deferChangesLocked keeps the changes of membership that m holds for the next tick, and returns m without them, nil if
+// nothing is left.
+func (l *Log) deferChangesLocked(m *raftpb.Message) *raftpb.Message {
+	var changes, rest []*raftpb.Entry
+	for _, e := range m.GetEntries() {
+		if isChange(e) {
+			changes = append(changes, e)
+		} else {
+			rest = append(rest, e)
+		}
+	}
+	if len(changes) == 0 {
+		return m
+	}
+	l.deferLocked(withEntries(m, changes))
+	if len(rest) == 0 {
+		return nil
+	}
+	return withEntries(m, rest)
+}
+
+// deferLocked keeps a MsgProp for the next tick, up to the bounds of this member's own proposals.
 func (l *Log) deferLocked(m *raftpb.Message) {
 	bytes := uint64(0)
 	for _, e := range m.GetEntries() {
 		bytes += uint64(len(e.GetData()))
 	}
-	if l.deferredBytes+bytes <= l.opts.MaxPendingBytes {
+	n := l.deferredCount + len(m.GetEntries())
+	if n <= l.opts.MaxPendingProposals && l.deferredBytes+bytes <= l.opts.MaxPendingBytes {
 		l.deferred = append(l.deferred, m)
-		l.deferredBytes += bytes
+		l.deferredCount, l.deferredBytes = n, l.deferredBytes+bytes
 	}
 }
 
@@ -162,7 +213,7 @@ func (l *Log) retryDeferredLocked() {
 		return
 	}
 	deferred := l.deferred
-	l.deferred, l.deferredBytes = nil, 0
+	l.deferred, l.deferredCount, l.deferredBytes = nil, 0, 0
 	if !l.leads.Load() {
 		return
 	}

@@ -51,7 +51,9 @@ type Log struct {
 	forwarded      uint64 // number of the last MsgProp sent in this run
 	forwards       forwards
 	deferred       []*raftpb.Message // MsgProps for when raft takes proposals again
+	deferredCount  int               // entries of deferred
 	deferredBytes  uint64
+	changed        logPlace // of the last change of membership that raft was given
 	sending        transfers
 	offered        *offer            // nil: none
 	installing     bool              // raft took in a snapshot that the writer has not taken yet

@@ -161,6 +161,9 @@ func (l *Log) stepProposalsLocked() {
 		}
 	}
 	l.props.giveBack(taken)
+	if err == nil {
+		l.noteChangesLocked(entries)
+	}
 }
 
 // ofThisTermLocked leaves out the proposals that may not enter the log by this member now.
