@@ -121,11 +121,15 @@ func (l *commandLine) setFrom(o option, given any) error {
 		if !ok {
 			return fmt.Errorf("%v is not a list", given)
 		}
-		l.note(o)
 		texts := make([]string, 0, len(items))
 		for _, item := range items {
-			texts = append(texts, plain(item))
+			text, ok := item.(string)
+			if !ok {
+				return fmt.Errorf("%v is not a text: write it in quotes", item)
+			}
+			texts = append(texts, text)
 		}
+		l.note(o)
 		*o.value.(list).to = texts
 		return nil
 	case bool:
@@ -139,16 +143,19 @@ func (l *commandLine) setFrom(o option, given any) error {
 		}
 		text = time.Duration(n).String()
 	case string:
-		switch given.(type) {
-		case []any, map[any]any:
-			return fmt.Errorf("%v is not a text", given)
+		if _, ok := given.(string); !ok {
+			return fmt.Errorf("%v is not a text: write it in quotes", given)
 		}
 	default:
 		if !isNumber(given) {
 			return fmt.Errorf("%q is not a number", text)
 		}
 	}
-	return l.set(o, text)
+	err := l.set(o, text)
+	if _, ok := o.value.(choice); ok && err != nil {
+		return fmt.Errorf("unexpected clusterState %q", text) // the file has no other choices
+	}
+	return err
 }
 
 func isNumber(given any) bool {

@@ -25,7 +25,7 @@ func writeFile(t *testing.T, text string) string {
 func TestFile(t *testing.T) {
 	t.Setenv("ETCD_WAL_DIR", "/env")
 	for _, text := range []string{
-		"name: 7\nsnapshot-count: 1e6\ndata-dir: /d\nlisten-client-urls: http://127.0.0.1:1\npeer-transport-security:\n  trusted-ca-file: ca\n" +
+		"name: \"7\"\nsnapshot-count: 1e6\ndata-dir: /d\nlisten-client-urls: http://127.0.0.1:1\npeer-transport-security:\n  trusted-ca-file: ca\n" +
 			"watch-progress-notify-interval: 600000000000\nlog-outputs: [stderr, /tmp/log]\nmax-wals:\n",
 		`{"name": "7", "snapshot-count": 1e6, "data-dir": "/d", "listen-client-urls": "http://127.0.0.1:1", "peer-transport-security": {"trusted-ca-file": "ca"},` +
 			`"watch-progress-notify-interval": 600000000000, "log-outputs": ["stderr", "/tmp/log"]}`,
@@ -68,9 +68,11 @@ func TestFileRefuses(t *testing.T) {
 		{`pre-vote: "true"`, `pre-vote: "true" is neither true nor false`},
 		{"grpc-keepalive-timeout: 3s", `grpc-keepalive-timeout: "3s" is not a whole number of nanoseconds`},
 		{"log-outputs: stderr", "log-outputs: stderr is not a list"},
-		{"name: [a]", "name: [a] is not a text"},
+		{"name: [a]", "name: [a] is not a text: write it in quotes"},
+		{"name: 7", "name: 7 is not a text: write it in quotes"},
+		{"log-outputs: [7]", "log-outputs: 7 is not a text: write it in quotes"},
 		{"listen-peer-urls: x", "listen-peer-urls: URL scheme must be http, https, unix, or unixs: x"},
-		{"initial-cluster-state: old", "initial-cluster-state: invalid value"},
+		{"initial-cluster-state: old", `initial-cluster-state: unexpected clusterState "old"`},
 		{"name: a\nname: b", `key "name" already set in map`},
 		{"- name", "settings are written as name: value"},
 		{"name: [", "did not find expected node content"},

@@ -209,7 +209,7 @@ func (l *commandLine) parseEnv(environ []string) {
 		delete(values, name)
 		if l.given[o.name] {
 			l.fault(fmt.Errorf("conflicting environment variable is shadowed by corresponding command-line flag "+
-				"(either unset environment variable or disable flag): %s", name))
+				"(either unset environment variable or disable flag)): %s", name))
 			continue
 		}
 		if value == "" {

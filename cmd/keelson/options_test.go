@@ -81,7 +81,7 @@ func TestParseListsAllFaults(t *testing.T) {
 	want := []string{
 		"flag provided but not defined: -nope",
 		`invalid value "y" for flag -snapshot-count: parse error`,
-		"conflicting environment variable is shadowed by corresponding command-line flag (either unset environment variable or disable flag): ETCD_NAME",
+		"conflicting environment variable is shadowed by corresponding command-line flag (either unset environment variable or disable flag)): ETCD_NAME",
 		`invalid value "many" for ETCD_MAX_WALS: parse error`,
 		"--max-txn-ops must be above 0",
 		"--metrics=some: neither basic nor extensive",

@@ -42,6 +42,11 @@ type raw struct {
 // launch runs a server and stops it when the test ends.
 func launch(t *testing.T, kind harness.Kind, args ...string) *raw {
 	t.Helper()
+	return launchWith(t, kind, nil, args...)
+}
+
+func launchWith(t *testing.T, kind harness.Kind, env []string, args ...string) *raw {
+	t.Helper()
 	b := harness.EtcdServer
 	if kind == harness.Keelson {
 		b = harness.KeelsonServer
@@ -49,7 +54,7 @@ func launch(t *testing.T, kind harness.Kind, args ...string) *raw {
 	dir := t.TempDir()
 	data := filepath.Join(dir, "data")
 	command := exec.Command(harness.Build(t, b), append([]string{"--data-dir=" + data}, args...)...)
-	command.Env, command.Dir = harness.CleanEnviron(), dir
+	command.Env, command.Dir = append(harness.CleanEnviron(), env...), dir
 	var printed lockedBuffer
 	command.Stdout, command.Stderr = &printed, &printed
 	if err := command.Start(); err != nil {
@@ -77,8 +82,14 @@ func launch(t *testing.T, kind harness.Kind, args ...string) *raw {
 
 func (r *raw) awaitReady(t *testing.T) {
 	t.Helper()
+	r.awaitLine(t, r.printed.String)
+}
+
+// awaitLine waits until what is logged says that the server is ready.
+func (r *raw) awaitLine(t *testing.T, logged func() string) {
+	t.Helper()
 	deadline := time.After(time.Minute)
-	for !strings.Contains(r.printed.String(), readyLine) {
+	for !strings.Contains(logged(), readyLine) {
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-r.exited:
