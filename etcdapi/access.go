@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 
 	"go.etcd.io/etcd/pkg/v3/httputil"
 	"go.uber.org/zap"
@@ -23,12 +24,17 @@ func listed(list []string, name string) bool {
 // controlAccess is what HTTP requests of clients pass first. Requests without TLS
 // must be for a host of the whitelist: a web page could else have its own name
 // resolve to this server and would then be let in by the browser (CVE-2018-5702).
+// The gateway refuses certificates that name a user, for it can't ask as that one.
 // Pages of the origins of CORS may read the answers.
 func (s *Server) controlAccess(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if host := httputil.GetHostname(r); r.TLS == nil && !listed(s.opts.HostWhitelist, host) {
 			s.opts.Logger.Warn("rejecting HTTP request to prevent DNS rebinding attacks", zap.String("host", host))
 			http.Error(w, unrecognizedHost(host), http.StatusMisdirectedRequest)
+			return
+		}
+		if s.wouldIgnoreUser(r) {
+			http.Error(w, "CommonName of client sending a request against gateway will be ignored and not used as expected", http.StatusBadRequest)
 			return
 		}
 		if origin := r.Header.Get("Origin"); listed(s.opts.CORS, anyOf) {
@@ -42,6 +48,13 @@ func (s *Server) controlAccess(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// wouldIgnoreUser says whether a request's certificate names a user and the gateway,
+// where it goes, would let somebody else ask.
+func (s *Server) wouldIgnoreUser(r *http.Request) bool {
+	toGateway := strings.HasPrefix(r.URL.Path, gatewayPath) || strings.HasPrefix(r.URL.Path, gatewayBetaPath)
+	return r.TLS != nil && toGateway && s.gateway != nil && s.auth.CertificatesAreUsers() && commonName(*r.TLS) != ""
 }
 
 func allowOrigin(header http.Header, origin string) {

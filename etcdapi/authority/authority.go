@@ -125,6 +125,9 @@ func isTLS(info credentials.AuthInfo) bool {
 	return ok
 }
 
+// CertificatesAreUsers says whether a client's certificate tells who it is.
+func (a *Authority) CertificatesAreUsers() bool { return a.opts.ClientCertAuth && a.Enabled() }
+
 // someone is Info, with an AuthInfo of nobody in particular in the place of nil.
 func (a *Authority) someone(ctx context.Context) (*auth.AuthInfo, error) {
 	info, err := a.Info(ctx)
