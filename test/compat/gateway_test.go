@@ -269,6 +269,9 @@ func blank(name string, value any) any {
 		for key, inner := range v {
 			v[key] = blank(key, inner)
 		}
+		if v["grantedTTL"] != nil && v["TTL"] != "-1" {
+			v["TTL"] = "<left>"
+		}
 		if _, hashed := v["hash"]; hashed && v["hash_revision"] == nil {
 			v["hash"] = "<hash>" // of a whole file
 		}
