@@ -219,9 +219,10 @@ func (a *Authority) applyRole(r *pb.InternalRaftRequest) (any, error) {
 }
 
 // authenticate gives the client a token. Its password was checked by the member that
-// proposed the request.
+// proposed the request. A simple token names the entry before its own, as with etcd:
+// members of both kinds must come to the same.
 func (a *Authority) authenticate(index uint64, r *pb.InternalAuthenticateRequest) (any, error) {
-	ctx := context.WithValue(context.Background(), auth.AuthenticateParamIndex{}, index)
+	ctx := context.WithValue(context.Background(), auth.AuthenticateParamIndex{}, index-1)
 	ctx = context.WithValue(ctx, auth.AuthenticateParamSimpleTokenPrefix{}, r.SimpleToken)
 	return response(a.Authenticate(ctx, r.Name, r.Password))
 }

@@ -75,7 +75,7 @@ func New(opts Options) (*Authority, error) {
 	opts.setDefaults()
 	a := &Authority{opts: opts, waiter: newWaiter()}
 	var err error
-	if a.tokens, err = auth.NewTokenProvider(opts.Logger, opts.Token, a.waiter.wait, opts.TokenTTL); err != nil {
+	if a.tokens, err = auth.NewTokenProvider(opts.Logger, opts.Token, a.waiter.waitForToken, opts.TokenTTL); err != nil {
 		return nil, fmt.Errorf("--auth-token=%s: %w", opts.Token, err)
 	}
 	return a, nil

@@ -85,14 +85,14 @@ func TestTokens(t *testing.T) {
 func TestTokenOfTheFuture(t *testing.T) {
 	m := newMember(t)
 	m.populate()
-	short, cancel := context.WithTimeout(with("token", fmt.Sprintf("abcdefghijklmnop.%d", uint64(math.MaxUint64))), 20*time.Millisecond)
+	short, cancel := context.WithTimeout(with("token", fmt.Sprintf("abcdefghijklmnop.%d", uint64(math.MaxUint64-1))), 20*time.Millisecond)
 	defer cancel()
 	if _, err := m.Info(short); !errors.Is(err, auth.ErrInvalidAuthToken) {
 		t.Errorf("a token that never comes: %v", err)
 	}
 	got := make(chan string)
 	go func() {
-		info, err := m.Info(with("token", fmt.Sprintf("prefix.%d", m.index+1)))
+		info, err := m.Info(with("token", fmt.Sprintf("prefix.%d", m.index)))
 		got <- fmt.Sprint(info, err)
 	}()
 	for m.waiter.waiting.Load() < 2 { // the other one is never let go

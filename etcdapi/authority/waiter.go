@@ -32,6 +32,10 @@ var past = func() chan struct{} {
 	return c
 }()
 
+// waitForToken returns a channel that is closed when the entry is applied that made the
+// tokens which name the entry at index: the one after that.
+func (w *waiter) waitForToken(index uint64) <-chan struct{} { return w.wait(index + 1) }
+
 // wait returns a channel that is closed when the entry at index is applied. When too
 // many are awaited the farthest, which is the least likely to be true, is given up: who
 // waits for it has only its own deadline left.
