@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -15,6 +16,7 @@ import (
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/client/pkg/v3/types"
+	"go.etcd.io/etcd/pkg/v3/netutil"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3discovery"
 	"go.uber.org/zap"
@@ -116,6 +118,7 @@ func (c *config) complete() error {
 	if c.dataDir == "" {
 		c.dataDir = c.name + ".keelson"
 	}
+	c.adviseHost()
 	if !c.given["initial-cluster"] {
 		c.initialCluster = c.name + "=" + strings.Join(c.initialAdvertisePeerURLs.StringSlice(), ","+c.name+"=")
 	}
@@ -131,6 +134,27 @@ func (c *config) complete() error {
 	var compaction error
 	c.autoCompaction, compaction = compactor.ParseRetention(c.autoCompactionMode, c.autoCompactionRetention)
 	return errors.Join(compaction, c.checkBootstrap(), c.checkTimes(), c.checkLimits(), c.checkLogging(), c.tracing.check(), c.gates.check(c), c.checkTLS(), c.checkURLs())
+}
+
+// adviseHost has others told this machine's own address, as etcd does, where it
+// listens on all of them and no other is given.
+func (c *config) adviseHost() {
+	for _, on := range []struct {
+		listen types.URLs
+		advise *types.URLs
+		def    string
+	}{{c.listenPeerURLs, &c.initialAdvertisePeerURLs, defaultPeerURLs}, {c.listenClientURLs, &c.advertiseClientURLs, defaultClientURLs}} {
+		if on.listen[0].Hostname() != "0.0.0.0" || on.advise.String() != on.def {
+			continue
+		}
+		host, err := netutil.GetDefaultHost()
+		if err != nil {
+			c.note("failed to detect default host", zap.Error(err))
+			return
+		}
+		c.note("detected default host for advertise", zap.String("host", host))
+		*on.advise = types.URLs{{Scheme: (*on.advise)[0].Scheme, Host: net.JoinHostPort(host, on.listen[0].Port())}}
+	}
 }
 
 // faultIf is an error if something is wrong.

@@ -42,6 +42,10 @@ func (c *config) discoveryOptions() []option {
 		{name: "discovery-cacert", key: at + "secure.cacert", value: value(&secure.Cacert, ""), help: "Certificates that the service's is checked with."},
 		{name: "discovery-user", key: at + "auth.username", value: value(&auth.Username, ""), help: "User at the service."},
 		{name: "discovery-password", key: at + "auth.password", value: value(&auth.Password, ""), help: "The user's password."},
+		{name: noFlag, key: at + "max-request-bytes", value: value(&d.MaxCallSendMsgSize, 0)},
+		{name: noFlag, key: at + "max-recv-bytes", value: value(&d.MaxCallRecvMsgSize, 0)},
+		{name: noFlag, key: at + "secure.server-name", value: value(&secure.ServerName, "")},
+		{name: noFlag, key: at + "auth.token", value: value(&auth.Token, "")},
 		{name: "discovery-fallback", key: noKey, value: oneOf(&c.discoveryFallback, "exit", discoveryProxy), help: "'exit': end when discovery fails. There is no other way since etcd 3.6."},
 	}
 }

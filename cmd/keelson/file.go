@@ -25,7 +25,7 @@ func (l *commandLine) parseFile(path string) *commandLine {
 	f.faults = l.faults
 	f.config.configFile = path
 	for i, o := range l.options {
-		if o.key == noKey && l.given[o.name] && o.state == served {
+		if o.key == noKey && l.given[o.name] && !o.ignored {
 			f.fault(f.set(f.options[i], o.value.String()))
 		}
 	}

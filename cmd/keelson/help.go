@@ -34,10 +34,10 @@ func printHelp(out io.Writer) {
 	for _, s := range (&config{}).sections() {
 		fmt.Fprintf(out, "\n%s:\n", s.title)
 		for _, o := range s.options {
-			if o.help == "" {
-				continue // of the past
+			if o.help == "" || o.name == noFlag {
+				continue // of the past, or only for the file
 			}
-			fmt.Fprintf(out, "  --%s '%s'\n    %s\n", o.name, o.defaultText(), o.help+o.stateText())
+			fmt.Fprintf(out, "  --%s '%s'\n    %s\n", o.name, o.defaultText(), o.help+o.remark())
 		}
 	}
 }
@@ -59,14 +59,10 @@ func (o option) defaultText() string {
 	return text
 }
 
-// stateText says what of an option is not as in etcd.
-func (o option) stateText() string {
-	switch o.state {
-	case ignored:
+// remark says what of an option is not as in etcd.
+func (o option) remark() string {
+	if o.ignored {
 		return " Has no meaning in keelson: accepted with a warning."
-	case missing:
-		return " Not served by keelson yet: refused."
-	case served:
 	}
 	return ""
 }

@@ -18,26 +18,17 @@ import (
 // option is one setting: its flag, its variable, its key in --config-file, its
 // default and its help all follow from this.
 type option struct {
-	name  string     // of the flag; the variable is ETCD_NAME
+	name  string     // of the flag; the variable is ETCD_NAME; noFlag if there is only a key
 	value flag.Value // where it goes; holds the default until it is set
 	help  string
 	// key is where it stands in the file, with its sections before dots: the name
 	// unless said, noKey if the file has none.
-	key   string
-	state state
-	shown string // default as the help gives it, if that is not the value's
+	key     string
+	ignored bool   // has no meaning here: accepted with a warning
+	shown   string // default as the help gives it, if that is not the value's
 }
 
-const noKey = "-"
-
-// state of an option of etcd's.
-type state int
-
-const (
-	served  state = iota
-	ignored       // has no meaning here: accepted with a warning
-	missing       // not served yet: giving it is an error, for somebody would rely on it
-)
+const noKey, noFlag = "-", ""
 
 // section groups options under a title of the help.
 type section struct {
@@ -121,7 +112,9 @@ func (l *commandLine) parseArgs(args []string) error {
 	fs := flag.NewFlagSet("keelson", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	for _, o := range l.options {
-		fs.Var(argument{o, l}, o.name, o.help)
+		if o.name != noFlag {
+			fs.Var(argument{o, l}, o.name, o.help)
+		}
 	}
 	for {
 		err := fs.Parse(args)
@@ -178,12 +171,8 @@ func (l *commandLine) set(o option, text string) error {
 // note keeps in mind that an option was given.
 func (l *commandLine) note(o option) {
 	l.given[o.name] = true
-	switch o.state {
-	case ignored:
+	if o.ignored {
 		l.config.warn("flag has no meaning in keelson and is ignored", zap.String("flag", o.name))
-	case missing:
-		l.fault(fmt.Errorf("etcd's flag --%s is not served by keelson yet", o.name))
-	case served:
 	}
 }
 
@@ -203,7 +192,7 @@ func (l *commandLine) parseEnv(environ []string) {
 	for _, o := range l.options {
 		name := variable(o.name)
 		value, ok := values[name]
-		if !ok {
+		if !ok || o.name == noFlag {
 			continue
 		}
 		delete(values, name)

@@ -34,10 +34,10 @@ func (c *config) featureOptions() []option {
 		{name: "corrupt-check-time", value: value(&c.corruptCheckTime, 0), help: "Time between comparisons of all that the members keep; 0: never."},
 		{name: "compact-hash-check-time", value: value(&c.compactHashCheckTime, time.Minute), help: "Time between comparisons of what the members keep after a compaction."},
 		{name: "compaction-batch-limit", value: value(&c.compactionBatchLimit, 0), help: "Keys that compaction visits at a time; 0: 1000."},
-		{name: "compaction-sleep-interval", value: unused(time.Duration(0)), state: ignored, help: "Pause between the batches of a compaction."},
+		{name: "compaction-sleep-interval", value: unused(time.Duration(0)), ignored: true, help: "Pause between the batches of a compaction."},
 		{name: "watch-progress-notify-interval", value: value(&c.watchProgressInterval, 0), help: "Time between progress notifications of watches that want them; 0: 10m."},
 		{name: "warning-apply-duration", value: value(&c.warningApplyDuration, 100*time.Millisecond), help: "Time from which applying an entry is logged as slow."},
-		{name: "bootstrap-defrag-threshold-megabytes", value: unused[uint](0), state: ignored, help: "Free megabytes from which bbolt's file is written anew at the start."},
+		{name: "bootstrap-defrag-threshold-megabytes", value: unused[uint](0), ignored: true, help: "Free megabytes from which bbolt's file is written anew at the start."},
 		{name: "downgrade-check-time", value: value(&c.downgradeCheckTime, 5*time.Second), help: "Time between looks at an ongoing downgrade."},
 		{name: "snapshot-catchup-entries", value: value(&c.snapshotCatchUpEntries, 5000), help: "Entries kept for members that lag behind."},
 		{name: "feature-gates", value: c.gates.value(), help: "Features to turn on or off, as name=true,name=false. All of etcd's are known; only SetMemberLocalAddr changes something."},
@@ -61,7 +61,7 @@ func pastOptions() []option {
 		"max-retry-attempts", "peer-heartbeat-interval", "peer-election-timeout", "retry-interval", "snapshot", "v", "vv",
 		"test.coverprofile", "test.outputdir",
 	} {
-		options = append(options, option{name: name, key: noKey, value: anything{}, state: ignored})
+		options = append(options, option{name: name, key: noKey, value: anything{}, ignored: true})
 	}
 	return options
 }

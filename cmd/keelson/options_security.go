@@ -24,6 +24,8 @@ func (c *config) securityOptions() []option {
 		{name: "client-cert-auth", key: clientTLSKey + "client-cert-auth", value: value(&c.clientTLS.ClientCertAuth, false), help: "Refuse clients without a certificate."},
 		{name: "client-crl-file", key: noKey, value: value(&c.clientTLS.CRLFile, ""), help: "List of revoked certificates of clients, DER or PEM."},
 		{name: "client-cert-allowed-hostname", key: clientTLSKey + "allowed-hostname", value: textList(&c.clientTLS.AllowedHostnames), help: "Names of which clients' certificates must have one."},
+		{name: noFlag, key: clientTLSKey + "allowed-cn", value: textList(&c.clientTLS.AllowedCNs)},
+		{name: noFlag, key: clientTLSKey + "skip-client-san-verification", value: value(&c.clientTLS.SkipClientSANVerify, false)},
 		{name: "trusted-ca-file", key: clientTLSKey + "trusted-ca-file", value: value(&c.clientTLS.TrustedCAFile, ""), help: "Certificates that clients' are checked with; clients without one are refused."},
 		{name: "auto-tls", key: clientTLSKey + "auto-tls", value: value(&c.clientAutoTLS, false), help: "Make a certificate for clients."},
 		{name: "self-signed-cert-validity", value: value(&c.selfSignedCertYears, 1), help: "Years for which certificates made by --auto-tls and --peer-auto-tls are valid."},
