@@ -28,6 +28,14 @@ demo: ## Run a Kubernetes control plane on keelson; all of it in ./demo.keelson.
 test-e2e: ## Test against a real control plane. The first run builds it, which takes minutes.
 	cd test/e2e && $(GO) test -count=1 -timeout 40m ./...
 
+# Minors besides the newest, which test-e2e has.
+KUBERNETES ?= 1.34 1.35
+
+.PHONY: test-kubernetes
+test-kubernetes: ## Test against older control planes too (KUBERNETES="1.34 1.35"). Builds each first, which takes minutes.
+	cd test/e2e && for minor in $(KUBERNETES); do \
+		KEELSON_E2E_KUBERNETES=$$minor $(GO) test -count=1 -timeout 60m . || exit 1; done
+
 .PHONY: test
 test: test-unit test-processes test-bench test-e2e ## Run all tests, as continuous integration does.
 

@@ -30,6 +30,7 @@ var (
 	errCanceled              = errors.New("etcdapi: request cancelled")
 	errRequestTooLarge       = errors.New("etcdapi: request is too large")
 	errNotLeader             = errors.New("etcdapi: not leader")
+	errNotEnoughStarted      = errors.New("etcdapi: not enough started members")
 	errSnapshotStalled       = errors.New("etcdapi: a snapshot's receiver has stopped reading")
 )
 
@@ -92,6 +93,7 @@ var grpcErrors = []struct{ err, grpc error }{
 	{membership.ErrIDExists, rpctypes.ErrGRPCMemberExist},
 	{membership.ErrPeerURLexists, rpctypes.ErrGRPCPeerURLExist},
 	{membership.ErrMemberNotLearner, rpctypes.ErrGRPCMemberNotLearner},
+	{errNotEnoughStarted, status.Error(codes.Unknown, rpctypes.ErrMemberNotEnoughStarted.Error())}, // etcd forgets its code
 	{membership.ErrTooManyLearners, rpctypes.ErrGRPCTooManyLearners},
 
 	{serverversion.ErrInvalidDowngradeTargetVersion, rpctypes.ErrGRPCInvalidDowngradeTargetVersion},

@@ -17,13 +17,19 @@ type elections struct {
 	members *neighbours
 	// elected is when this member last heard of a new leader; nil before.
 	elected atomic.Pointer[time.Time]
+	// lost is when this member last lost its leader; nil while it has one.
+	lost atomic.Pointer[time.Time]
 }
 
 // watchElections notes when leaders are elected, until the server stops.
 func (s *Server) watchElections() {
 	for last := uint64(0); ; {
 		changed, leader := s.log.LeaderChanged(), s.log.Leader()
-		if leader != 0 && leader != last {
+		switch {
+		case leader == 0 && last != 0:
+			s.elections.lost.Store(new(s.opts.Clock.Now()))
+		case leader != 0 && leader != last:
+			s.elections.lost.Store(nil)
 			s.elections.elected.Store(new(s.opts.Clock.Now()))
 		}
 		last = leader
@@ -43,6 +49,8 @@ func (c *core) proposalError(err error, start time.Time) error {
 		return errCanceled
 	case !errors.Is(err, context.DeadlineExceeded):
 		return err
+	case c.leaderless(start):
+		return err // as in etcd, where raft has never taken it
 	case c.lostLeader(start):
 		return errTimeoutLeaderFailed
 	case c.lostConnection(start):
@@ -59,6 +67,12 @@ func (c *core) lostLeader(start time.Time) bool {
 		return false
 	}
 	return start.After(elected.Add(-2*c.opts.ElectionTimeout)) && start.Before(*elected)
+}
+
+// leaderless says whether there has been no leader since start.
+func (c *core) leaderless(start time.Time) bool {
+	lost := c.elections.lost.Load()
+	return lost != nil && lost.Before(start)
 }
 
 // lostConnection says whether this member was cut off from its leader, or as the

@@ -28,7 +28,7 @@ func (s *clusterService) mayAdd(member *membership.Member) error {
 	}
 	cluster := clusterOf(s.store, s.opts)
 	if !member.IsLearner && !cluster.IsReadyToAddVotingMember() {
-		return rpctypes.ErrGRPCMemberNotEnoughStarted
+		return errNotEnoughStarted
 	}
 	// The new one counts as one that is not there yet.
 	voters := cluster.VotingMembers()
@@ -43,7 +43,7 @@ func (s *clusterService) mayRemove(id types.ID) error {
 	cluster := clusterOf(s.store, s.opts)
 	if isLastVoter(cluster, id) {
 		// It would be refused when it is applied.
-		return rpctypes.ErrGRPCMemberNotEnoughStarted
+		return errNotEnoughStarted
 	}
 	if s.opts.StrictReconfig == AllowUnsafe {
 		return nil
@@ -52,7 +52,7 @@ func (s *clusterService) mayRemove(id types.ID) error {
 		return nil
 	}
 	if !cluster.IsReadyToRemoveVotingMember(uint64(id)) {
-		return rpctypes.ErrGRPCMemberNotEnoughStarted
+		return errNotEnoughStarted
 	}
 	// One that is down is no part of the quorum that works.
 	if uint64(id) != s.memberID && s.members.peers.ActiveSince(uint64(id)).IsZero() {
@@ -88,7 +88,7 @@ func (s *clusterService) mayPromote(id uint64) error {
 	case float64(learner) < readyShare*float64(own):
 		return rpctypes.ErrGRPCLearnerNotReady
 	case s.opts.StrictReconfig == RefuseUnsafe && !clusterOf(s.store, s.opts).IsReadyToPromoteMember(id):
-		return rpctypes.ErrGRPCMemberNotEnoughStarted
+		return errNotEnoughStarted
 	}
 	return nil
 }

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/raft/v3/raftpb"
@@ -206,7 +205,7 @@ func (m *StateMachine) CheckConfChange(change raftlog.ConfChange) error {
 		return err
 	}
 	if single.GetType() == raftpb.ConfChangeRemoveNode && isLastVoter(cluster, types.ID(single.GetNodeId())) {
-		return rpctypes.ErrGRPCMemberNotEnoughStarted
+		return errNotEnoughStarted
 	}
 	return nil
 }

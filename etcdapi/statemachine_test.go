@@ -13,7 +13,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/membershippb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/membership"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v2store"
@@ -132,9 +131,9 @@ func TestRemovalOfTheLastVoterIsRefused(t *testing.T) {
 		{raftpb.ConfChangeAddNode, member(2, "http://b:2380"), nil},
 		{raftpb.ConfChangeAddLearnerNode, learner, nil},
 		{raftpb.ConfChangeRemoveNode, member(1, ""), nil},
-		{raftpb.ConfChangeRemoveNode, member(2, ""), rpctypes.ErrGRPCMemberNotEnoughStarted},
+		{raftpb.ConfChangeRemoveNode, member(2, ""), errNotEnoughStarted},
 		{raftpb.ConfChangeRemoveNode, learner, nil},
-		{raftpb.ConfChangeRemoveNode, member(2, ""), rpctypes.ErrGRPCMemberNotEnoughStarted},
+		{raftpb.ConfChangeRemoveNode, member(2, ""), errNotEnoughStarted},
 	} {
 		change := memberChange(t, uint64(i+1), step.kind, step.c)
 		err := m.CheckConfChange(change)

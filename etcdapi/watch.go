@@ -67,8 +67,7 @@ type watchTraits struct {
 	active bool
 }
 
-// Watch serves one stream until the client ends it, its context ends or the
-// server stops.
+// Watch serves one stream until its context ends or the server stops.
 func (s *watchService) Watch(stream pb.Watch_WatchServer) error {
 	session := &watchSession{
 		core:     s.core,
@@ -99,31 +98,27 @@ func (w *watchSession) end() {
 	w.progress.Stop()
 }
 
-// errClientDone ends a stream whose client sends no more requests.
-var errClientDone = errors.New("etcdapi: client closed its side of the stream")
-
 // watchStreamError is the stream's status.
 func watchStreamError(stream context.Context, cause error) error {
-	switch {
-	case errors.Is(cause, errClientDone):
-		return nil
-	case stream.Err() != nil:
-		// A stream context may carry a reason of its own, such as a lost leader.
-		if errors.Is(stream.Err(), context.Canceled) {
-			return rpctypes.ErrGRPCWatchCanceled
-		}
-		return stream.Err()
+	if stream.Err() == nil {
+		return grpcError(cause)
 	}
-	return grpcError(cause)
+	// A stream context may carry a reason of its own, such as a lost leader.
+	if errors.Is(stream.Err(), context.Canceled) {
+		return rpctypes.ErrGRPCWatchCanceled
+	}
+	return stream.Err()
 }
 
-// receive handles requests until the client sends no more.
+// receive handles requests until the stream ends.
 func (w *watchSession) receive(ctx context.Context) error {
 	for {
 		request := new(pb.WatchRequest)
 		if err := w.stream.RecvMsg(request); err != nil {
 			if errors.Is(err, io.EOF) {
-				return errClientDone
+				// Who asks for nothing more is still told of events, as by etcd.
+				<-ctx.Done()
+				return ctx.Err()
 			}
 			w.failure("receive", err)
 			return err

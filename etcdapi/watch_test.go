@@ -326,13 +326,20 @@ func TestWatchEndsWithTheServer(t *testing.T) {
 	}
 }
 
+// A client that has nothing more to ask is still told of events.
 func TestWatchClientDone(t *testing.T) {
 	n := startNode(t, t.TempDir(), Options{})
-	w := n.watch(testContext(t))
+	ctx, cancel := context.WithCancel(testContext(t))
+	w := n.watch(ctx)
 	w.create(&pb.WatchCreateRequest{Key: []byte("a")})
 	w.expect("0 created")
 	if err := w.stream.CloseSend(); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := n.client().Put(ctx, "a", "1"); err != nil {
+		t.Fatal(err)
+	}
+	w.expect("0 @2 put a=1")
+	cancel()
 	eventually(t, "the watcher is gone", func() bool { return n.store.Stats().Watchers == 0 })
 }

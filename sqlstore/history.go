@@ -135,7 +135,8 @@ func (st *WatchStream) advance(ctx context.Context, w *watcher) (WatchBatch, boo
 	if synced || len(events) == 0 {
 		return WatchBatch{}, false, nil
 	}
-	rev := events[len(events)-1].v.revision
+	// As in etcd, the revision that the watcher is on its way to, not the one it has reached.
+	rev := max(events[len(events)-1].v.revision, st.hub.store.view.Load().rev)
 	return st.encode(ctx, w, events, WatchBatch{WatchID: w.id, Revision: rev})
 }
 

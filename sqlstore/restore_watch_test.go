@@ -154,11 +154,11 @@ func readWatchers(t *testing.T, stream *WatchStream, starts []int64) *watched {
 func (w *watched) take(t *testing.T, b WatchBatch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	i := b.WatchID - 1
+	i, seen := b.WatchID-1, b.Revision
 	switch b.Kind {
 	case BatchEvents:
-		if b.Revision <= w.seen[i] {
-			t.Errorf("watcher %d is told revision %d after %d", i, b.Revision, w.seen[i])
+		if seen = lastRevision(t, b); seen <= w.seen[i] {
+			t.Errorf("watcher %d is told revision %d after %d", i, seen, w.seen[i])
 		}
 		w.events[i] = append(w.events[i], eventStrings(t, b)...)
 	case BatchProgress:
@@ -170,7 +170,7 @@ func (w *watched) take(t *testing.T, b WatchBatch) {
 	default:
 		t.Errorf("watcher %d ended: %+v", i, b)
 	}
-	w.seen[i] = b.Revision
+	w.seen[i] = seen
 	w.more.Broadcast()
 }
 

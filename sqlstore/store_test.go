@@ -184,6 +184,16 @@ func eventStrings(t testing.TB, b WatchBatch) (out []string) {
 	return out
 }
 
+// lastRevision is that of a batch's last event.
+func lastRevision(t testing.TB, b WatchBatch) int64 {
+	t.Helper()
+	var e mvccpb.Event
+	if err := proto.Unmarshal(b.Events[len(b.Events)-1], &e); err != nil {
+		t.Fatal(err)
+	}
+	return e.Kv.ModRevision
+}
+
 // TestWatch starts watchers at random revisions while writes go on, with
 // bounds so tight that they fall behind and come back, and wants every event
 // once, in order, in whole revisions, and progress never ahead of them.
@@ -220,11 +230,18 @@ func TestWatch(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if b.Kind == BatchEvents {
-					if b.Revision <= seen {
-						t.Fatalf("batch at revision %d after revision %d", b.Revision, seen)
+				switch b.Kind {
+				case BatchEvents:
+					last := lastRevision(t, b)
+					if last <= seen || b.Revision < last {
+						t.Fatalf("batch at revision %d, up to revision %d, after revision %d", b.Revision, last, seen)
 					}
-					got, seen = append(got, eventStrings(t, b)...), b.Revision
+					got, seen = append(got, eventStrings(t, b)...), last
+				case BatchProgress:
+					if b.Revision < seen {
+						t.Fatalf("progress at revision %d after revision %d", b.Revision, seen)
+					}
+					seen = b.Revision
 				}
 				select {
 				case end = <-target:

@@ -50,8 +50,8 @@ const ProgressAll int64 = -1
 
 // WatchBatch is one response's worth. Events are encoded mvccpb.Events of
 // whole revisions, in order; Revision is the store's at that point: no event
-// at or below it follows for a synced watcher. CompactRevision goes with
-// BatchCompacted.
+// at or below it follows, unless they are of the time before the watcher was
+// created. CompactRevision goes with BatchCompacted.
 type WatchBatch struct {
 	Kind            BatchKind
 	WatchID         int64

@@ -19,5 +19,6 @@
 //	KEELSON_E2E_STORE           keelson (default) or etcd
 //	KEELSON_E2E_KEELSON_BINARY  a ready-made keelson instead of a fresh build
 //	KEELSON_E2E_ETCD_BINARY     likewise for etcd
+//	KEELSON_E2E_KUBERNETES      an older minor of Kubernetes, one of the folders of kubernetes
 //	KEELSON_E2E_CACHE           where the built control plane is kept between runs
 package e2e

@@ -18,11 +18,13 @@ import (
 // Environment variables that change where binaries come from.
 const (
 	EnvCache         = "KEELSON_E2E_CACHE"          // folder of built control planes
+	EnvKubernetes    = "KEELSON_E2E_KUBERNETES"     // an older minor to build, "1.34"
 	EnvKeelsonBinary = "KEELSON_E2E_KEELSON_BINARY" // ready-made keelson
 	EnvEtcdBinary    = "KEELSON_E2E_ETCD_BINARY"    // ready-made etcd
 )
 
-// kubernetesModule is the module whose version in go.mod decides what is built.
+// kubernetesModule is the module whose version in go.mod decides what is built. Older
+// minors have a go.mod of their own, below the folder kubernetes.
 const kubernetesModule = "k8s.io/kubernetes"
 
 // Kubernetes is a built control plane.
@@ -75,7 +77,14 @@ func (b *Builder) RepoDir() string { return b.repoDir }
 // Kubernetes returns the control plane of go.mod's version, building what the
 // cache does not hold.
 func (b *Builder) Kubernetes(ctx context.Context) (Kubernetes, error) {
-	version, err := goOutput(ctx, b.moduleDir, "list", "-m", "-f", "{{.Version}}", kubernetesModule)
+	moduleDir := b.moduleDir
+	if minor := os.Getenv(EnvKubernetes); minor != "" {
+		moduleDir = filepath.Join(b.moduleDir, "kubernetes", minor)
+		if _, err := os.Stat(filepath.Join(moduleDir, "go.mod")); err != nil {
+			return Kubernetes{}, fmt.Errorf("%s=%s is not among the folders of %s", EnvKubernetes, minor, filepath.Dir(moduleDir))
+		}
+	}
+	version, err := goOutput(ctx, moduleDir, "list", "-m", "-f", "{{.Version}}", kubernetesModule)
 	if err != nil {
 		return Kubernetes{}, err
 	}
@@ -106,7 +115,7 @@ func (b *Builder) Kubernetes(ctx context.Context) (Kubernetes, error) {
 	b.say(fmt.Sprintf("building %s %s into %s (some minutes the first time)",
 		strings.Join(packages, ", "), version, dir))
 	return k, b.build(ctx, buildSpec{
-		moduleDir: b.moduleDir,
+		moduleDir: moduleDir,
 		outDir:    dir,
 		packages:  packages,
 		linkFlags: kubernetesLinkFlags(version),
