@@ -90,6 +90,11 @@ func (c *config) logFiles() []string {
 	})
 }
 
+// logsToStderr says whether who sees standard error sees the log.
+func (c *config) logsToStderr() bool {
+	return slices.Contains(c.logOutputs, defaultOutput) || slices.Contains(c.logOutputs, stderrOutput)
+}
+
 // newLogger makes the process's logger, with the field names of etcd's.
 func newLogger(c *config) (*zap.Logger, error) {
 	level, err := zapcore.ParseLevel(c.logLevel)

@@ -14,6 +14,9 @@ import (
 	"syscall"
 
 	"go.etcd.io/etcd/server/v3/etcdserver/api/rafthttp"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapgrpc"
+	"google.golang.org/grpc/grpclog"
 )
 
 // heapFloor keeps the collector from running every few megabytes while the heap
@@ -53,5 +56,12 @@ func start(ctx context.Context, args []string) error {
 		logger.Log(n.level, n.text, n.fields...)
 	}
 	rafthttp.ConnReadTimeout, rafthttp.ConnWriteTimeout = c.raftReadTimeout, c.raftWriteTimeout
-	return run(ctx, c, logger)
+	if c.logLevel == "debug" {
+		grpclog.SetLoggerV2(zapgrpc.NewLogger(logger))
+	}
+	err = run(ctx, c, logger)
+	if err != nil && !c.logsToStderr() {
+		logger.Error("keelson ends", zap.Error(err)) // who reads the log wants to see it there, too
+	}
+	return err
 }

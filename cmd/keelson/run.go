@@ -267,7 +267,7 @@ func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Op
 		WatchProgressInterval: c.watchProgressInterval,
 		WarningApplyDuration:  c.warningApplyDuration, WarningUnaryRequestDuration: c.warningUnaryRequestDuration,
 		CORS: c.cors, HostWhitelist: c.hostWhitelist,
-		Metrics: c.metrics, DisableGateway: !c.grpcGateway, Profiling: c.pprof, Version: version,
+		Metrics: c.metrics, DisableGateway: !c.grpcGateway, Profiling: c.pprof || c.logLevel == "debug", Version: version,
 	}
 }
 
@@ -294,6 +294,7 @@ func (n *node) serve(ctx context.Context, l listeners) error {
 		go func() { failed <- n.serveMetrics(l) }()
 	}
 	n.watchTLS(ctx)
+	go n.notifySystemd(ctx)
 	// What ends the node ends it during the check, too.
 	checking, cancel := context.WithCancel(ctx)
 	checked := make(chan error, 1)

@@ -193,3 +193,28 @@ func stateOf(help string) string {
 	}
 	return ""
 }
+
+// TestVersion wants etcd's lines below keelson's own, and etcd's version to be the one that is kept.
+func TestVersion(t *testing.T) {
+	lines := func(b harness.Binary) []string {
+		command := exec.Command(harness.Build(t, b), "--version")
+		command.Env = append(harness.CleanEnviron(), "ETCD_NAME=x")
+		out, err := command.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Split(strings.TrimSpace(string(out)), "\n")
+	}
+	theirs, ours := lines(harness.EtcdServer), lines(harness.KeelsonServer)
+	if len(ours) != len(theirs)+1 || !strings.HasPrefix(ours[0], "keelson Version: ") {
+		t.Fatalf("keelson prints %q, etcd %q", ours, theirs)
+	}
+	for i, line := range theirs {
+		if strings.HasPrefix(line, "Git SHA: ") {
+			line = "Git SHA: "
+		}
+		if !strings.HasPrefix(ours[i+1], line) {
+			t.Errorf("keelson prints %q, etcd %q", ours[i+1], line)
+		}
+	}
+}
