@@ -180,19 +180,26 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Serve answers gRPC and HTTP clients on l, from when the server is ready until
 // Stop, and then returns nil. It may be called for several listeners.
 func (s *Server) Serve(l net.Listener) error {
-	return s.serve(portmux.New(l, s.opts.Clock, s.opts.FirstBytesTimeout), func(traffic ...zap.Field) {
-		s.opts.Logger.Info("serving client traffic insecurely; this is strongly discouraged!", traffic...)
-	})
+	return s.serve(portmux.New(l, s.opts.Clock, s.opts.FirstBytesTimeout), servingPlain)
 }
 
 // ServeTLS is Serve for clients that begin with a handshake.
 func (s *Server) ServeTLS(l net.Listener, handshake portmux.Handshake) error {
-	return s.serve(portmux.NewSecure(l, s.opts.Clock, s.opts.FirstBytesTimeout, handshake), func(traffic ...zap.Field) {
-		s.opts.Logger.Info("serving client traffic securely", traffic...)
-	})
+	return s.serve(portmux.NewSecure(l, s.opts.Clock, s.opts.FirstBytesTimeout, handshake), servingSecure)
 }
 
-func (s *Server) serve(mux *portmux.Mux, announce func(traffic ...zap.Field)) error {
+// ServeEither is Serve for clients of which some begin with a handshake.
+func (s *Server) ServeEither(l net.Listener, handshake portmux.Handshake) error {
+	return s.serve(portmux.NewEither(l, s.opts.Clock, s.opts.FirstBytesTimeout, handshake), servingPlain, servingSecure)
+}
+
+// What the log says, in etcd's words.
+const (
+	servingPlain  = "serving client traffic insecurely; this is strongly discouraged!"
+	servingSecure = "serving client traffic securely"
+)
+
+func (s *Server) serve(mux *portmux.Mux, announcements ...string) error {
 	if !s.keep(mux) {
 		return mux.Close()
 	}
@@ -207,7 +214,9 @@ func (s *Server) serve(mux *portmux.Mux, announce func(traffic ...zap.Field)) er
 	var grpcErr, httpErr error
 	serving.Go(func() { grpcErr = s.grpc.Serve(clientListener{mux.GRPC()}) })
 	serving.Go(func() { httpErr = s.http.Serve(mux.HTTP()) })
-	announce(zap.String("traffic", "grpc+http"), zap.String("address", mux.GRPC().Addr().String()))
+	for _, announcement := range announcements {
+		s.opts.Logger.Info(announcement, zap.String("traffic", "grpc+http"), zap.String("address", mux.GRPC().Addr().String()))
+	}
 	err := mux.Serve()
 	serving.Wait()
 	return s.serveError(errors.Join(err, grpcErr, httpErr))

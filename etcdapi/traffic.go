@@ -24,9 +24,9 @@ const (
 // ServeOnly is Serve for one kind of traffic: nobody looks at the first bytes of its
 // connections. A handshake, if there is one, comes first.
 func (s *Server) ServeOnly(traffic Traffic, l net.Listener, handshake portmux.Handshake) error {
-	announcement := "serving client traffic insecurely; this is strongly discouraged!"
+	announcement := servingPlain
 	if handshake != nil {
-		announcement = "serving client traffic securely"
+		announcement = servingSecure
 		l = portmux.Listen(l, s.opts.Clock, s.opts.FirstBytesTimeout, handshake)
 	}
 	l = &onceListener{Listener: l} // both Stop and who serves close it

@@ -24,6 +24,7 @@ import (
 type listener struct {
 	socket  net.Listener
 	secure  bool            // connections begin with a handshake
+	plain   bool            // or some of them do not
 	traffic etcdapi.Traffic // of clients; empty: all
 }
 
@@ -42,12 +43,19 @@ func (c *config) listen() (l listeners, err error) {
 			l.close()
 		}
 	}()
-	traffic := etcdapi.Traffic("")
+	traffic, urls, both := etcdapi.Traffic(""), c.listenClientURLs, map[string]bool{}
 	if len(c.listenClientHTTPURLs) > 0 {
 		traffic = etcdapi.OnlyGRPC
+	} else {
+		urls, both = foldSchemes(urls)
 	}
-	if l.clients, err = c.listenOn(l.clients, c.listenClientURLs, traffic); err != nil {
+	if l.clients, err = c.listenOn(l.clients, urls, traffic); err != nil {
 		return l, err
+	}
+	for i, u := range urls {
+		if both[address(u)] {
+			l.clients[i].secure, l.clients[i].plain = true, true
+		}
 	}
 	if l.clients, err = c.listenOn(l.clients, c.listenClientHTTPURLs, etcdapi.OnlyHTTP); err != nil {
 		return l, err
@@ -57,6 +65,30 @@ func (c *config) listen() (l listeners, err error) {
 	}
 	l.members, err = c.listenOn(nil, c.listenPeerURLs, "", transport.WithTimeout(rafthttp.ConnReadTimeout, rafthttp.ConnWriteTimeout))
 	return l, err
+}
+
+// foldSchemes returns the URLs with one for each address, and the addresses that have
+// been given with a handshake and without.
+func foldSchemes(urls types.URLs) (once types.URLs, both map[string]bool) {
+	first, both := map[string]bool{}, map[string]bool{} // of addresses, isSecure of the URL
+	for _, u := range urls {
+		secure, known := first[address(u)]
+		if known && secure != isSecure(u) {
+			both[address(u)] = true
+			continue
+		}
+		first[address(u)] = isSecure(u)
+		once = append(once, u)
+	}
+	return once, both
+}
+
+// address is where a URL is listened on.
+func address(u url.URL) string {
+	if isSocket(u) {
+		return "unix:" + socketPath(u)
+	}
+	return u.Host
 }
 
 // listenOn adds listeners on URLs to those that are open.

@@ -218,6 +218,8 @@ func (n *node) serveClients(l listener) error {
 	switch {
 	case l.traffic != "":
 		return n.server.ServeOnly(l.traffic, l.socket, handshake)
+	case l.secure && l.plain:
+		return n.server.ServeEither(l.socket, handshake)
 	case l.secure:
 		return n.server.ServeTLS(l.socket, handshake)
 	}

@@ -39,6 +39,7 @@ type Mux struct {
 	clock     clockwork.Clock
 	timeout   time.Duration
 	handshake Handshake // nil: connections are plain
+	either    bool      // some are, although there is one
 	grpc      *branch
 	http      *branch
 
@@ -69,6 +70,14 @@ func New(root net.Listener, clock clockwork.Clock, timeout time.Duration) *Mux {
 func NewSecure(root net.Listener, clock clockwork.Clock, timeout time.Duration, handshake Handshake) *Mux {
 	m := New(root, clock, timeout)
 	m.handshake = handshake
+	return m
+}
+
+// NewEither is NewSecure for a root on which there are plain connections, too. What
+// begins a handshake begins no protocol.
+func NewEither(root net.Listener, clock clockwork.Clock, timeout time.Duration, handshake Handshake) *Mux {
+	m := NewSecure(root, clock, timeout, handshake)
+	m.either = true
 	return m
 }
 
@@ -188,7 +197,10 @@ func (m *Mux) decide(conn net.Conn, place *list.Element) {
 	defer m.undecided.Done()
 	defer func() { <-m.slots }()
 	decideBy := m.look
-	if m.handshake != nil {
+	switch {
+	case m.either:
+		decideBy = m.lookOrSecure
+	case m.handshake != nil:
 		decideBy = m.secure
 	}
 	to, ready := decideBy(conn)
@@ -199,6 +211,24 @@ func (m *Mux) decide(conn net.Conn, place *list.Element) {
 		_ = conn.Close() // its peer is gone, never said anything, or is refused
 	}
 }
+
+// lookOrSecure tells by the first byte whether a connection begins with a handshake.
+func (m *Mux) lookOrSecure(conn net.Conn) (to *branch, ready net.Conn) {
+	timer := m.clock.AfterFunc(m.timeout, func() { _ = conn.Close() }) // makes Read return
+	first := make([]byte, 1)
+	n, _ := conn.Read(first) // of an error that comes with a byte the next read tells
+	if !timer.Stop() || n == 0 {
+		return nil, nil
+	}
+	started := &startedConn{Conn: conn, head: first}
+	if first[0] == handshakeRecord {
+		return m.secure(started)
+	}
+	return m.look(started)
+}
+
+// handshakeRecord is the first byte of every TLS connection.
+const handshakeRecord = 0x16
 
 // secure shakes hands; nil: that failed or the time is over. Who offers nothing but
 // HTTP/2 speaks gRPC: other clients can do without it. An HTTP server is for the

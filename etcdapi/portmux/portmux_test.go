@@ -31,12 +31,17 @@ func start(t *testing.T) *fixture {
 
 func startWith(t *testing.T, handshake Handshake) *fixture {
 	t.Helper()
+	return startAs(t, func(l net.Listener, clock clockwork.Clock) *Mux { return NewSecure(l, clock, time.Second, handshake) })
+}
+
+func startAs(t *testing.T, mux func(net.Listener, clockwork.Clock) *Mux) *fixture {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	f := &fixture{t: t, clock: clockwork.NewFakeClock(), served: make(chan error, 1)}
-	f.Mux = NewSecure(l, f.clock, time.Second, handshake)
+	f.Mux = mux(l, f.clock)
 	go func() { f.served <- f.Serve() }()
 	t.Cleanup(func() {
 		if err := f.Close(); err != nil {

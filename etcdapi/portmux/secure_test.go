@@ -75,6 +75,52 @@ func TestSecureConnectionsAreToldApart(t *testing.T) {
 	}
 }
 
+// TestPlainBesideSecure has clients of both kinds connect to one address.
+func TestPlainBesideSecure(t *testing.T) {
+	ca := harness.NewAuthority(t, "ca")
+	f := startAs(t, func(l net.Listener, clock clockwork.Clock) *Mux {
+		return NewEither(l, clock, time.Second, handshake(t, ca))
+	})
+	for first, l := range map[string]net.Listener{preface + "rest": f.GRPC(), "GET / HTTP/1.1\r\n": f.HTTP(), "\x00": f.HTTP()} {
+		f.dial(first)
+		if got := accepted(t, l, len(first)); got != first {
+			t.Errorf("%q arrives as %q", first, got)
+		}
+	}
+	for protocol, l := range map[string]net.Listener{"h2": f.GRPC(), "http/1.1": f.HTTP()} {
+		client := ca.Client()
+		client.NextProtos = []string{protocol}
+		conn, err := tls.Dial("tcp", f.HTTP().Addr().String(), client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		arrived, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := arrived.(*tls.Conn); !ok {
+			t.Errorf("%s: a %T arrives", protocol, arrived)
+		}
+		_, _ = arrived.Close(), conn.Close()
+	}
+	silent := []net.Conn{f.dial(""), f.dial("\x16\x03"), f.dial("P")}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for _, conn := range silent {
+			wantEnd(t, conn)
+		}
+	}()
+	for { // there is a time for the first byte and one for what follows it
+		f.clock.Advance(2 * time.Second)
+		select {
+		case <-ended:
+			return
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
 // TestUnfinishedHandshakes are ended when their time is over, and do not keep out others before.
 func TestUnfinishedHandshakes(t *testing.T) {
 	ca := harness.NewAuthority(t, "ca")

@@ -35,10 +35,11 @@ func TestListenersBesideEachOther(t *testing.T) {
 		}
 		t.Cleanup(func() { os.RemoveAll(sockets) })
 		plain := "http://" + harness.Address(harness.FreePort(t))
+		both := harness.Address(harness.FreePort(t))
 		unixs, unix := "unixs://"+filepath.Join(sockets, "s"), "unix://"+filepath.Join(sockets, "p")
 		server := harness.New(t, kind, harness.Options{TLS: w.ca.Client(good)})
 		secure := server.URL()
-		server.WithArgs(w.mutual("--listen-client-urls=" + strings.Join([]string{secure, plain, unixs, unix}, ","))...).Restart()
+		server.WithArgs(w.mutual("--listen-client-urls=" + strings.Join([]string{secure, plain, unixs, unix, "http://" + both, "https://" + both}, ","))...).Restart()
 		mutual := []string{"--cacert=" + w.ca.File(), "--cert=" + good.CertFile, "--key=" + good.KeyFile}
 		// A socket has no name that a certificate could be for.
 		anyHost := []string{"--insecure-skip-tls-verify", "--cert=" + good.CertFile, "--key=" + good.KeyFile}
@@ -54,6 +55,9 @@ func TestListenersBesideEachOther(t *testing.T) {
 			{plain, nil, "get key", false, false},
 			{unix, nil, "get key", false, false},
 			{unixs, anyHost, "get key", false, false},
+			{"http://" + both, nil, "get key", false, false},
+			{"https://" + both, mutual, "get key", false, false},
+			{"https://" + both, []string{"--cacert=" + w.ca.File()}, "get key", true, true},
 			{secure, mutual, "lease grant 60", false, true},
 			{secure, mutual, "endpoint health", false, true},
 			{secure, mutual, "member list -w fields", false, true},
