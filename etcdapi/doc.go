@@ -22,6 +22,7 @@
 //   - A Server publishes its own name and URLs and, as leader, the cluster
 //     version; and it drives the lessor (package lessor). Only the leader's
 //     lessor counts: the others ask it, over HTTP, at the endpoints of etcd.
+//   - Users, roles and tokens are package authority's, which the store asks, too.
 //   - Members compare their histories, by etcd's hashes: each before it serves,
 //     and the leader all the time. One that differs gets the CORRUPT alarm.
 //
@@ -36,6 +37,10 @@
 //	   blocks only itself, its creates included.
 //	8  Requests are checked before they are proposed.
 //
+// Who may call a method at all while authentication is enabled is said in
+// permission.go; who may touch a key is asked where it is read, and by apply where it
+// is written.
+//
 // Elections and locks are etcd's own services, over a connection within the
 // process (package inproc) that keeps who asks; the JSON gateway is etcd's, too, a
 // client of the gRPC server.
@@ -43,7 +48,7 @@
 // All time comes from Options.Clock. Allowed imports: raftlog and its peer
 // package, for the names of received snapshots, sqlstore and its packages wire and
 // backend, registry, for what Kubernetes can't go without, metrics, etcd's api,
-// client and pkg packages and those of its server that need no bbolt (membership,
+// client and pkg packages and those of its server that need no bbolt (auth, membership,
 // elections, locks), grpc and its gateway, OpenTelemetry, prometheus, zap. Nobody but cmd imports
 // this package.
 package etcdapi

@@ -261,6 +261,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.open = nil
 	s.mu.Unlock()
 	s.health.Shutdown()
+	s.auth.EndWaiting()
 	// Its context has ended then, which is an error to it. Nothing else can be wrong.
 	_ = s.inner.Close()
 

@@ -16,6 +16,10 @@
 // SQLite has committed them their values stay in memory, afterwards they live
 // in a bounded cache.
 //
+// Who may do what is decided by an Authority (auth.go), which apply asks before each
+// request about keys or leases, and which applies those about users and roles. The
+// store keeps the tables for it.
+//
 // Invariants, by their number in the project's design:
 //
 //	2  Apply uses no clock, no randomness, no map order and no local setting

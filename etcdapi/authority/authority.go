@@ -81,10 +81,12 @@ func New(opts Options) (*Authority, error) {
 	return a, nil
 }
 
-// Close ends what runs in the background. Clients that wait are told that their token
-// is invalid.
+// EndWaiting has clients that wait for their token's entry told that it is invalid.
+func (a *Authority) EndWaiting() { a.waiter.close() }
+
+// Close ends what runs in the background, and all tokens.
 func (a *Authority) Close() {
-	a.waiter.close()
+	a.EndWaiting()
 	if a.AuthStore != nil {
 		_ = a.AuthStore.Close() // has no errors
 	}
