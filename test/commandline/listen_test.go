@@ -5,6 +5,7 @@ package commandline_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -254,5 +255,40 @@ func absent(t *testing.T, path string) {
 	t.Helper()
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s is there: %v", path, err)
+	}
+}
+
+// TestListenHTTPApartTLS is TestListenHTTPApart for secure listeners.
+func TestListenHTTPApartTLS(t *testing.T) {
+	trusting := &tls.Config{InsecureSkipVerify: true}
+	put := func(endpoint string) bool {
+		cli, err := clientv3.New(clientv3.Config{Endpoints: []string{"https://" + endpoint}, TLS: trusting})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer cli.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, err = cli.Put(ctx, "key", "value")
+		return err == nil
+	}
+	get := func(endpoint string) int {
+		client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{TLSClientConfig: trusting.Clone(), DisableKeepAlives: true}}
+		resp, err := client.Get("https://" + endpoint + "/version")
+		if err != nil {
+			return 0
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode
+	}
+	for _, kind := range bothKinds {
+		grpc, web := fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t)), fmt.Sprintf("127.0.0.1:%d", harness.FreePort(t))
+		startRaw(t, kind, "--auto-tls", "--listen-client-urls=https://"+grpc, "--advertise-client-urls=https://"+grpc, "--listen-client-http-urls=https://"+web)
+		if !put(grpc) || put(web) {
+			t.Errorf("%s: gRPC must be answered where it is served, and nowhere else", kind)
+		}
+		if here, there := get(web), get(grpc); here != http.StatusOK || there == http.StatusOK {
+			t.Errorf("%s: HTTP is answered with %d where it is served and with %d where it is not", kind, here, there)
+		}
 	}
 }
