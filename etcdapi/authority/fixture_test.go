@@ -33,13 +33,13 @@ func (wallClock) After(d time.Duration) <-chan time.Time { return time.After(d) 
 // member is a store with an authority and a log of its own: it numbers the entries.
 type member struct {
 	*Authority
-	t     *testing.T
+	t     testing.TB
 	path  string
 	store *sqlstore.Store
 	index uint64
 }
 
-func newMember(t *testing.T) *member {
+func newMember(t testing.TB) *member {
 	m := &member{t: t, path: filepath.Join(t.TempDir(), "keelson.db")}
 	m.open()
 	t.Cleanup(m.close)
@@ -107,7 +107,7 @@ func (m *member) apply(requests ...*pb.InternalRaftRequest) {
 	}
 }
 
-func hashed(t *testing.T, password string) string {
+func hashed(t testing.TB, password string) string {
 	t.Helper()
 	h, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.MinCost)
 	if err != nil {
@@ -116,7 +116,7 @@ func hashed(t *testing.T, password string) string {
 	return base64.StdEncoding.EncodeToString(h)
 }
 
-func addUser(t *testing.T, name string, roles ...string) []*pb.InternalRaftRequest {
+func addUser(t testing.TB, name string, roles ...string) []*pb.InternalRaftRequest {
 	out := []*pb.InternalRaftRequest{{AuthUserAdd: &pb.AuthUserAddRequest{Name: name, HashedPassword: hashed(t, name+"'s")}}}
 	for _, role := range roles {
 		out = append(out, &pb.InternalRaftRequest{AuthUserGrantRole: &pb.AuthUserGrantRoleRequest{User: name, Role: role}})
