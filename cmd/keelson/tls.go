@@ -20,7 +20,7 @@ import (
 
 	"keelson.io/keelson/etcdapi/portmux"
 	"keelson.io/keelson/metrics"
-	"keelson.io/keelson/tlsinfo"
+	"keelson.io/keelson/cmd/keelson/tlsinfo"
 )
 
 // security is how connections are secured, by clients and by members.
