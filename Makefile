@@ -3,6 +3,10 @@
 
 GO ?= go
 
+# How long each fuzz target runs, and on how many processors.
+FUZZTIME ?= 10m
+FUZZPARALLEL ?= 1
+
 # Nodes of the datastore in the demo.
 NODES ?= 1
 
@@ -51,3 +55,12 @@ test-processes: ## Test server processes: conformance, model, etcdctl, crashes, 
 .PHONY: test-bench
 test-bench: ## Run each row of the benchmark once with tiny sizes.
 	cd bench && $(GO) test -count=1 -timeout 20m ./...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME, one after the other.
+	@for file in $$(git ls-files '*_test.go' | xargs grep -l '^func Fuzz'); do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$file); do \
+			echo "fuzz: $$(dirname $$file) $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s -parallel $(FUZZPARALLEL) ./$$(dirname $$file) || exit 1; \
+		done; \
+	done

@@ -195,6 +195,9 @@ func (m *StateMachine) CheckConfChange(change raftlog.ConfChange) error {
 	if len(change.Changes) != 1 {
 		return fmt.Errorf("etcdapi: entry %d changes %d members at once", change.Index, len(change.Changes))
 	}
+	if change.Joint {
+		return fmt.Errorf("etcdapi: entry %d leads to a joint configuration, which nobody would leave", change.Index)
+	}
 	if err := checkMemberContext(change); err != nil {
 		return err
 	}

@@ -157,8 +157,10 @@ func TestMembershipChangesThatLieAreRefused(t *testing.T) {
 	unknown := memberChange(t, 1, raftpb.ConfChangeType(17), member(1, "http://a:2380"))
 	joint := memberChange(t, 1, raftpb.ConfChangeAddNode, member(1, "http://a:2380"))
 	joint.Changes = append(joint.Changes, joint.Changes[0])
+	entered := memberChange(t, 1, raftpb.ConfChangeAddNode, member(1, "http://a:2380"))
+	entered.Joint = true
 	for name, change := range map[string]raftlog.ConfChange{
-		"another member's id": wrongID, "no JSON": garbage, "unknown kind": unknown, "two changes": joint,
+		"another member's id": wrongID, "no JSON": garbage, "unknown kind": unknown, "two changes": joint, "one of two halves": entered,
 	} {
 		if err := m.CheckConfChange(change); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -203,6 +203,8 @@ func (l *Log) queueOutboundLocked(m *raftpb.Message) {
 		return
 	case raftpb.MsgProp:
 		l.stampLocked(m)
+	case raftpb.MsgHeartbeat:
+		l.heartbeats.note(m)
 	}
 	l.outbound = append(l.outbound, m)
 }

@@ -38,6 +38,7 @@ type Log struct {
 	applies        []*raftpb.Message // for the applier
 	outbound       []*raftpb.Message // for the transport
 	lastIndex      uint64            // of raft's log
+	heartbeats     heartbeatNumbers
 	conf           *raftpb.ConfState
 	alone          bool // this member is the only voter
 	reads          readQueue

@@ -35,6 +35,8 @@ type ConfChange struct {
 	Changes []*raftpb.ConfChangeSingle
 	// Context is the proposer's payload: in etcd's form the member as JSON.
 	Context []byte
+	// Joint says that the change enters or leaves a configuration of two halves. A change of one member may.
+	Joint bool
 
 	raft raftpb.ConfChangeI
 }
@@ -102,6 +104,8 @@ func decodeConfChange(e *raftpb.Entry) (ConfChange, error) {
 			return change, fmt.Errorf("entry %d is not a conf change: %w", e.GetIndex(), err)
 		}
 		change.Changes, change.Context, change.raft = cc.GetChanges(), cc.GetContext(), cc
+		_, enters := cc.EnterJoint()
+		change.Joint = enters || cc.LeaveJoint()
 	default:
 		return change, fmt.Errorf("entry %d has type %v, not a conf change's", e.GetIndex(), e.GetType())
 	}
