@@ -60,7 +60,10 @@ func (s *maintenanceService) Status(context.Context, *pb.StatusRequest) (*pb.Sta
 // Alarm lists, raises or disarms alarms.
 func (s *maintenanceService) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
 	if r.Action == pb.AlarmRequest_GET {
-		if err := s.linearize(ctx); err != nil {
+		start := s.opts.Clock.Now()
+		if err := s.linearize(ctx); errors.Is(err, errTimeout) && s.leaderless(start) {
+			return nil, context.DeadlineExceeded // etcd proposes the question, and says so then
+		} else if err != nil {
 			return nil, grpcError(err)
 		}
 		return &pb.AlarmResponse{

@@ -4,6 +4,7 @@
 package etcdapi
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 
@@ -30,15 +31,27 @@ func (s *Server) PeerHandler(raft http.Handler) http.Handler {
 	mux.Handle(membersPath, s.ofCluster(http.MethodGet, func(w http.ResponseWriter, _ *http.Request) {
 		s.cluster.writeMembers(w)
 	}))
-	mux.Handle(promotePrefix, s.ofCluster(http.MethodPost, s.cluster.servePromote))
-	mux.Handle(hashKVPath, s.hashKVHandler())
-	mux.Handle(leasesPath, s.leasesHandler())
-	mux.Handle(leasesInternalPath, s.leasesHandler())
-	mux.Handle(downgradeEnabledPath, s.ofCluster(http.MethodGet, s.serveDowngradeEnabled))
+	mux.Handle(promotePrefix, s.patiently(s.ofCluster(http.MethodPost, s.cluster.servePromote)))
+	mux.Handle(hashKVPath, s.patiently(s.hashKVHandler()))
+	mux.Handle(leasesPath, s.patiently(s.leasesHandler()))
+	mux.Handle(leasesInternalPath, s.patiently(s.leasesHandler()))
+	mux.Handle(downgradeEnabledPath, s.patiently(s.ofCluster(http.MethodGet, s.serveDowngradeEnabled)))
 	mux.HandleFunc(versionPath, s.serveVersion)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(peer.KeelsonHeader, s.opts.Version)
 		mux.ServeHTTP(w, r)
+	})
+}
+
+// patiently gives a question of a member the time of a request. The connection's
+// own context would end it sooner: members' connections on which nothing is read
+// for some seconds are given up, and who waits for an answer sends nothing.
+func (s *Server) patiently(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.opts.requestTimeout())
+		defer cancel()
+		defer context.AfterFunc(s.stop, cancel)()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
