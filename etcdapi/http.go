@@ -5,6 +5,7 @@ package etcdapi
 
 import (
 	"encoding/json"
+	"expvar"
 	"net/http"
 	"net/http/pprof"
 	"strings"
@@ -14,11 +15,12 @@ import (
 	"go.uber.org/zap"
 )
 
-// httpHandler serves etcd's HTTP endpoints: /version, /metrics, health, the JSON
-// gateway, and /debug/pprof if enabled.
+// httpHandler serves etcd's HTTP endpoints: /version, /metrics, /debug/vars, health,
+// the JSON gateway, and /debug/pprof if enabled.
 func (s *Server) httpHandler() http.Handler {
 	mux := s.observingHandler()
 	mux.HandleFunc("/version", s.serveVersion)
+	mux.Handle("/debug/vars", expvar.Handler())
 	if s.gateway != nil {
 		s.gateway.install(mux)
 	}

@@ -68,7 +68,9 @@ const listBytes = 40 * 64 << 10
 // startFull starts a node with keys that take listBytes, and room for one answer with them.
 func startFull(t *testing.T) *node {
 	t.Helper()
-	n := startNode(t, t.TempDir(), Options{RangeBytesInFlight: listBytes + listBytes/2})
+	n := startNode(t, t.TempDir(), Options{
+		RangeBytesInFlight: listBytes + listBytes/2, ElectionTimeout: 20 * time.Second, // lists wait as long on a busy machine
+	})
 	c, ctx := n.client(), testContext(t)
 	for i := range 40 {
 		if _, err := c.Put(ctx, fmt.Sprintf("key/%02d", i), strings.Repeat("x", 64<<10)); err != nil {

@@ -339,7 +339,7 @@ func TestWatchClientDone(t *testing.T) {
 	if _, err := n.client().Put(ctx, "a", "1"); err != nil {
 		t.Fatal(err)
 	}
-	w.expect("0 @2 put a=1")
+	w.expect("0 a=1@2")
 	cancel()
 	eventually(t, "the watcher is gone", func() bool { return n.store.Stats().Watchers == 0 })
 }
