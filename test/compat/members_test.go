@@ -44,7 +44,7 @@ type clusterStep struct {
 
 const (
 	leaseID  = `lease ([0-9a-f]+) granted`
-	memberID = `Member ([0-9a-f]+) added`
+	memberID = `Member +([0-9a-f]+) added`
 )
 
 var clusterScript = []clusterStep{

@@ -21,6 +21,7 @@ var volatile = []struct {
 }{
 	// The client's log on standard error.
 	{regexp.MustCompile(`"ts":"[^"]*"`), `"ts":<time>`},
+	{regexp.MustCompile(`"(ts|took)":\d+(\.\d+)?`), `"$1":<time>`},
 	{regexp.MustCompile(`etcd-endpoints://0x[0-9a-f]+/`), `etcd-endpoints://<client>/`},
 	{regexp.MustCompile(`endpoint://client-[0-9a-f-]+/`), `endpoint://<client>/`},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), `<address>`},
@@ -37,6 +38,13 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b\d+%`), `<percent>`},
 	{regexp.MustCompile(`"(dbSize|dbSizeInUse)":\d+`), `"$1":<size>`},
 	{regexp.MustCompile(`"(DBSize|DBSizeInUse)" : \d+`), `"$1" : <size>`},
+	// A snapshot's hash, and what depends on whether etcd has noted its storage version yet.
+	{regexp.MustCompile(`"(hash|totalKey|totalSize)":\d+`), `"$1":<n>`},
+	{regexp.MustCompile(`"(Hash|Keys|Size)" : \d+`), `"$1" : <n>`},
+	{regexp.MustCompile(`(?m)^[0-9a-f]{1,8}, (\d+), \d+, <size>`), `<hash>, $1, <n>, <size>`},
+	{regexp.MustCompile(`(?m)^\| +[0-9a-f]{1,8} \| +(\d+) \| +\d+ \| +<size>`), `| <hash> | $1 | <n> | <size>`},
+	{regexp.MustCompile(`Server version \d+\.\d+\.\d+\n`), ``},
+	{regexp.MustCompile(`"etcd-version":"[^"]*"`), `"etcd-version":<version>`},
 	// The width of a table's columns.
 	{regexp.MustCompile(`(─|-){2,}`), `--`},
 	{regexp.MustCompile(` {2,}`), ` `},

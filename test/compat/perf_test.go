@@ -26,7 +26,7 @@ func TestCheckPerf(t *testing.T) {
 	}
 	for _, kind := range []harness.Kind{harness.Etcd, challenger()} {
 		t.Run(kind.String(), func(t *testing.T) {
-			s := newSession(t, etcdctl37(t), kind)
+			s := newSession(t, etcdctl37(t), kind, plainMode)
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 			defer cancel()
 			cmd := exec.CommandContext(ctx, s.client.path, "--endpoints="+s.server.Endpoint(),
@@ -39,6 +39,33 @@ func TestCheckPerf(t *testing.T) {
 			}
 			if got := len(perfVerdict.FindAll(out, -1)); got != 3 {
 				t.Errorf("%d of 3 lines of the verdict\n%s", got, out)
+			}
+		})
+	}
+}
+
+// datascaleVerdict is the line that etcdctl ends its check with.
+var datascaleVerdict = regexp.MustCompile(`(?m)^PASS: Approximate system memory used : -?[0-9.]+ MB\.$`)
+
+// etcdctl check datascale fills a server, asks it how much memory that takes, and
+// leaves nothing behind.
+func TestCheckDatascale(t *testing.T) {
+	for _, kind := range []harness.Kind{harness.Etcd, challenger()} {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			s := newSession(t, etcdctl37(t), kind, rootMode)
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+			defer cancel()
+			stdout, stderr, code, err := s.exec(ctx, []string{"check", "datascale", "--load=s", "--auto-compact", "--auto-defrag"}, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if code != 0 || !datascaleVerdict.MatchString(stdout) {
+				t.Errorf("exit %d\n%s%s", code, stdout, stderr)
+			}
+			left, _, _, err := s.exec(ctx, []string{"get", "", "--prefix", "--keys-only"}, "")
+			if err != nil || left != "" {
+				t.Errorf("left behind: %q, %v", left, err)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -28,7 +29,7 @@ type command struct {
 	verb
 	line    int
 	text    string   // as written, for messages
-	only    string   // the one etcdctl version that runs it; empty: all
+	only    []string // the one etcdctl version, and the one mode, that run it; empty: all
 	fails   bool     // whether it must exit with an error
 	formats []string // values of --write-out, one run each; empty: one run without it
 	name    string   // of the variable or the background command
@@ -64,12 +65,12 @@ func parseScript(path string) ([]*command, error) {
 	return script, nil
 }
 
-var onlyVersion = regexp.MustCompile(`^(3\.\d+): `)
+var onlyIn = regexp.MustCompile(`^(3\.\d+|plain|tls|root|tls as root): `)
 
 func parseCommand(line string) (*command, error) {
 	c := &command{text: line}
-	if m := onlyVersion.FindStringSubmatch(line); m != nil {
-		c.only, line = m[1], line[len(m[0]):]
+	for m := onlyIn.FindStringSubmatch(line); m != nil; m = onlyIn.FindStringSubmatch(line) {
+		c.only, line = append(c.only, m[1]), line[len(m[0]):]
 	}
 	if rest, ok := strings.CutPrefix(line, "! "); ok {
 		c.fails, line = true, rest
@@ -104,6 +105,11 @@ func (c *command) setVerb(words []string) error {
 		c.args = words
 	}
 	return err
+}
+
+// runsIn says whether the line is for a version of etcdctl and a mode.
+func (c *command) runsIn(version string, m mode) bool {
+	return !slices.ContainsFunc(c.only, func(only string) bool { return only != version && only != string(m) })
 }
 
 // splitWords separates a line at its spaces; quotes keep words together.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -33,26 +34,33 @@ type session struct {
 	ctx     context.Context
 	server  *harness.Server
 	client  client
-	vars    map[string]string // lease ids in hex, by name
+	access  access
+	vars    map[string]string // ids in hex, and a directory, by name
 	running map[string]*background
 	ids     []string // old, new, ... for a strings.Replacer
 }
 
-func newSession(t *testing.T, c client, kind harness.Kind) *session {
+func newSession(t *testing.T, c client, kind harness.Kind, m mode) *session {
 	t.Helper()
+	dir, a := t.TempDir(), m.access(t)
 	s := &session{
-		ctx: t.Context(), client: c,
-		server:  harness.Start(t, kind, harness.Options{Name: "node", Args: []string{"--log-level=error"}}),
-		vars:    map[string]string{},
+		ctx: t.Context(), client: c, access: a,
+		server:  harness.Start(t, kind, a.server),
+		vars:    map[string]string{"DIR": dir},
 		running: map[string]*background{},
+		ids:     []string{dir, "<dir>"},
 	}
 	status, err := s.server.Client(t).Status(t.Context(), s.server.Endpoint())
 	if err != nil {
 		t.Fatalf("%v: status: %v", kind, err)
 	}
 	s.ids = append(s.ids, s.server.Endpoint(), "<endpoint>", strings.TrimPrefix(s.server.PeerURL(), "http://"), "<peer>")
+	s.vars["MEMBER"] = fmt.Sprintf("%x", status.Header.MemberId)
 	s.hide(status.Header.MemberId, "<member>")
 	s.hide(status.Header.ClusterId, "<cluster>")
+	if m.asRoot() {
+		enableAuth(t, s.server)
+	}
 	t.Cleanup(s.stopAll)
 	return s
 }
@@ -123,8 +131,12 @@ func (s *session) etcdctl(c *command, format string) (result, error) {
 }
 
 func (s *session) command(ctx context.Context, args []string) *exec.Cmd {
-	expanded := []string{"--endpoints=" + s.server.Endpoint()}
+	expanded := append([]string{"--endpoints=" + s.server.URL()}, s.access.flags...)
 	for _, a := range args {
+		if a == "$DEST" {
+			expanded = append(append(expanded, s.access.dest...), s.server.Endpoint())
+			continue
+		}
 		for name, value := range s.vars {
 			a = strings.ReplaceAll(a, "$"+name, value)
 		}
@@ -213,7 +225,19 @@ func (s *session) start(c *command) error {
 	bg.cmd = s.command(s.ctx, c.args)
 	bg.cmd.Stdout, bg.cmd.Stderr = bg, bg
 	s.running[c.name] = bg
-	return bg.cmd.Start()
+	if c.stdin == "" {
+		return bg.cmd.Start()
+	}
+	// Its input does not end before the command does.
+	stdin, err := bg.cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := bg.cmd.Start(); err != nil {
+		return err
+	}
+	_, err = io.WriteString(stdin, c.stdin)
+	return err
 }
 
 func (s *session) stop(name string) error {
