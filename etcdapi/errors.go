@@ -127,6 +127,7 @@ var watchCancelReasons = []struct {
 	err    error
 	reason string
 }{
+	{sqlstore.ErrCompacted, rpctypes.ErrCompacted.Error()},
 	{sqlstore.ErrEmptyWatchRange, "mvcc: watcher range is empty"},
 	{sqlstore.ErrWatcherExists, "mvcc: duplicate watch ID provided on the WatchStream"},
 	{sqlstore.ErrTooManyWatchers, "mvcc: too many watchers"},

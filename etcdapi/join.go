@@ -165,8 +165,8 @@ func (c *peerClient) askCluster(ctx context.Context, url string) (*membership.Ra
 	if err != nil {
 		return nil, err
 	}
-	var members []*membership.Member
-	if err := json.Unmarshal(got.body, &members); err != nil {
+	members, err := decodeMembers(got.body)
+	if err != nil {
 		return nil, fmt.Errorf("answer of %s%s: %w", url, membersPath, err)
 	}
 	id, err := types.IDFromString(got.header.Get(clusterIDHeader))
@@ -177,6 +177,18 @@ func (c *peerClient) askCluster(ctx context.Context, url string) (*membership.Ra
 		return nil, fmt.Errorf("answer of %s%s: no member", url, membersPath)
 	}
 	return membership.NewClusterFromMembers(zap.NewNop(), id, members), nil
+}
+
+// decodeMembers reads the members of another member's answer. In etcd's struct each is a pointer; none is nil here.
+func decodeMembers(body []byte) ([]*membership.Member, error) {
+	var members []*membership.Member
+	if err := json.Unmarshal(body, &members); err != nil {
+		return nil, err
+	}
+	if slices.Contains(members, nil) {
+		return nil, errors.New("a member is null")
+	}
+	return members, nil
 }
 
 // get asks a question that has no body. Any status but 200 is an error.

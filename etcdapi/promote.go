@@ -93,8 +93,8 @@ func (s *clusterService) promoteAt(ctx context.Context, url string, id uint64) (
 		}
 		return nil, fmt.Errorf("etcdapi: %s answers %d: %s", r.URL, got.status, bytes.TrimSpace(got.body))
 	}
-	var members []*membership.Member
-	if err := json.Unmarshal(got.body, &members); err != nil {
+	members, err := decodeMembers(got.body)
+	if err != nil {
 		return nil, fmt.Errorf("etcdapi: answer of %s: %w", r.URL, err)
 	}
 	var all []*pb.Member

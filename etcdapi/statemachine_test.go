@@ -40,7 +40,7 @@ func newMachine(t *testing.T, dir string) *StateMachine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := store.Close(context.Background()); err != nil {
+		if err := store.Close(context.Background()); err != nil && !errors.Is(err, sqldb.ErrClosed) {
 			t.Error(err)
 		}
 	})

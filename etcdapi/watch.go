@@ -147,8 +147,35 @@ func (w *watchSession) handle(ctx context.Context, request *pb.WatchRequest) err
 
 // create starts a watch. A refusal is an answer, not an error of the stream.
 func (w *watchSession) create(ctx context.Context, r *pb.WatchCreateRequest) error {
+	request, err := watchRequest(r)
+	if err != nil {
+		return w.refuse(ctx, watchCancelReason(err))
+	}
+	if err := w.auth.RequireRange(w.stream.Context(), request.Key, request.End); err != nil {
+		return w.refuse(ctx, watchCancelReason(err))
+	}
+	w.mu.Lock()
+	w.creating = append(w.creating, &watchTraits{fragment: r.Fragment, notify: r.ProgressNotify})
+	w.mu.Unlock()
+	watchCtx, end := w.span(ctx, "watch", func() []attribute.KeyValue { return watchAttributes(r) })
+	_, err = w.watches.Watch(watchCtx, request)
+	end()
+	if err == nil {
+		return nil
+	}
+	w.mu.Lock()
+	w.creating = w.creating[:len(w.creating)-1]
+	w.mu.Unlock()
+	if endsWatchStream(err) {
+		return err
+	}
+	return w.refuse(ctx, watchCancelReason(err))
+}
+
+// watchRequest is a creation in the store's terms.
+func watchRequest(r *pb.WatchCreateRequest) (sqlstore.WatchRequest, error) {
 	if r.StartRevision < 0 {
-		return w.refuse(ctx, rpctypes.ErrCompacted.Error())
+		return sqlstore.WatchRequest{}, sqlstore.ErrCompacted
 	}
 	request := sqlstore.WatchRequest{
 		ID: r.WatchId, Key: r.Key, End: r.RangeEnd, StartRevision: r.StartRevision, PrevKV: r.PrevKv,
@@ -164,25 +191,7 @@ func (w *watchSession) create(ctx context.Context, r *pb.WatchCreateRequest) err
 			request.Filter.NoDelete = true
 		}
 	}
-	if err := w.auth.RequireRange(w.stream.Context(), request.Key, request.End); err != nil {
-		return w.refuse(ctx, watchCancelReason(err))
-	}
-	w.mu.Lock()
-	w.creating = append(w.creating, &watchTraits{fragment: r.Fragment, notify: r.ProgressNotify})
-	w.mu.Unlock()
-	watchCtx, end := w.span(ctx, "watch", func() []attribute.KeyValue { return watchAttributes(r) })
-	_, err := w.watches.Watch(watchCtx, request)
-	end()
-	if err == nil {
-		return nil
-	}
-	w.mu.Lock()
-	w.creating = w.creating[:len(w.creating)-1]
-	w.mu.Unlock()
-	if endsWatchStream(err) {
-		return err
-	}
-	return w.refuse(ctx, watchCancelReason(err))
+	return request, nil
 }
 
 // endsWatchStream tells the errors after which a stream can't go on.

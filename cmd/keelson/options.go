@@ -125,7 +125,11 @@ func (l *commandLine) parseArgs(args []string) error {
 			return err
 		}
 		l.fault(err)
-		args = fs.Args()
+		if len(fs.Args()) == len(args) {
+			args = args[1:] // package flag leaves an argument without a name where it is
+		} else {
+			args = fs.Args()
+		}
 		for len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 			args = args[1:] // the value of a flag that is not known
 		}

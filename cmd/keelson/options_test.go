@@ -50,6 +50,8 @@ func TestParse(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
 		{"--no-such-flag", "flag provided but not defined: -no-such-flag"},
+		{"--=x", "bad flag syntax: --=x"},
+		{"---", "bad flag syntax: ---"},
 		{"--name", "flag needs an argument: -name"},
 		{"stray", `"stray" is not a valid flag`},
 		{"--listen-client-urls=http://127.0.0.1:1", "--advertise-client-urls is required when --listen-client-urls is set explicitly"},
