@@ -33,6 +33,7 @@ type session struct {
 	t       *testing.T
 	server  *harness.Server
 	two     *harness.Server // the second member, once it runs
+	conns   map[*harness.Server]*grpc.ClientConn
 	seen    *coverage
 	vars    map[string]string
 	tokens  map[string]string
@@ -50,7 +51,7 @@ type stream struct {
 func newSession(t *testing.T, kind harness.Kind, args []string, seen *coverage) *session {
 	t.Helper()
 	s := &session{
-		t: t, seen: seen, vars: make(map[string]string), tokens: make(map[string]string), streams: make(map[string]*stream),
+		t: t, seen: seen, vars: make(map[string]string), tokens: make(map[string]string), streams: make(map[string]*stream), conns: make(map[*harness.Server]*grpc.ClientConn),
 		server: harness.Start(t, kind, harness.Options{Name: "one", Args: append([]string{"--log-level=error"}, args...)}),
 	}
 	s.two = harness.New(t, kind, harness.Options{Name: "two", Args: []string{"--log-level=error"}})
@@ -68,10 +69,18 @@ func newSession(t *testing.T, kind harness.Kind, args []string, seen *coverage) 
 	return s
 }
 
+// conn returns the connection to a server.
+func (s *session) conn(to *harness.Server) *grpc.ClientConn {
+	if s.conns[to] == nil {
+		s.conns[to] = to.Conn(s.t)
+	}
+	return s.conns[to]
+}
+
 // setSelf makes the server's member id known as $self.
 func (s *session) setSelf() {
 	s.t.Helper()
-	got, err := pb.NewMaintenanceClient(s.server.Conn(s.t)).Status(s.t.Context(), &pb.StatusRequest{})
+	got, err := pb.NewMaintenanceClient(s.conn(s.server)).Status(s.t.Context(), &pb.StatusRequest{})
 	if err != nil {
 		s.t.Fatalf("%v: %v", s.server.Kind(), err)
 	}
@@ -177,7 +186,7 @@ func (s *session) call(ctx context.Context, st step, lines *[]string) error {
 	}
 	response := newMessage(s.t, st.method.Output())
 	for range max(1, st.times) {
-		if err := server.Conn(s.t).Invoke(s.by(ctx, st.user), path(st.method), request, response); err != nil {
+		if err := s.conn(server).Invoke(s.by(ctx, st.user), path(st.method), request, response); err != nil {
 			return err
 		}
 	}
@@ -190,7 +199,7 @@ func (s *session) startSecond() error {
 	s.two = s.two.WithArgs("--initial-cluster-state=existing",
 		fmt.Sprintf("--initial-cluster=one=%s,two=%s", s.server.PeerURL(), s.two.PeerURL()))
 	s.two.Run()
-	client := pb.NewKVClient(s.two.Conn(s.t))
+	client := pb.NewKVClient(s.conn(s.two))
 	for {
 		_, err := client.Range(s.t.Context(), &pb.RangeRequest{Key: []byte("x"), Serializable: true})
 		if err == nil {
@@ -215,7 +224,7 @@ func (s *session) answered(response proto.Message, lines *[]string) {
 
 func (s *session) login(ctx context.Context, body string) error {
 	name, password, _ := strings.Cut(body, " ")
-	got, err := pb.NewAuthClient(s.server.Conn(s.t)).Authenticate(ctx, &pb.AuthenticateRequest{Name: name, Password: password})
+	got, err := pb.NewAuthClient(s.conn(s.server)).Authenticate(ctx, &pb.AuthenticateRequest{Name: name, Password: password})
 	if err != nil {
 		return err
 	}
@@ -248,7 +257,7 @@ func (s *session) open(st step) error {
 	}
 	ctx, cancel := context.WithCancel(s.by(s.t.Context(), st.user))
 	desc := &grpc.StreamDesc{ClientStreams: st.method.IsStreamingClient(), ServerStreams: true}
-	opened, err := s.server.Conn(s.t).NewStream(ctx, desc, path(st.method))
+	opened, err := s.conn(s.server).NewStream(ctx, desc, path(st.method))
 	if err != nil {
 		cancel()
 		return err
