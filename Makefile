@@ -50,6 +50,7 @@ test-unit: ## Vet everything and test the packages under the race detector.
 
 .PHONY: test-processes
 test-processes: ## Test server processes: conformance, model, etcdctl, crashes, and the rules of the source.
+	cd test/clients/flannel && $(GO) vet ./...
 	$(GO) test -count=1 -timeout 40m ./test/...
 
 .PHONY: test-bench
