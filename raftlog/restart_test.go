@@ -77,6 +77,21 @@ func copyDir(t *testing.T, from, to string) {
 	}
 }
 
+// copyRunning copies the directory of a log that is being written, as a kill would leave it. Files are copied one after
+// the other, so when a segment was begun meanwhile it copies again: the copy would have the new one, and half of the one
+// before.
+func copyRunning(t *testing.T, from string) string {
+	t.Helper()
+	for {
+		before := files(t, filepath.Join(from, "member", "wal"), ".wal")
+		to := t.TempDir()
+		copyDir(t, from, to)
+		if slices.Equal(before, files(t, filepath.Join(from, "member", "wal"), ".wal")) {
+			return to
+		}
+	}
+}
+
 // A state machine that is behind, by a little or by everything, is brought up by replay.
 func TestReplay(t *testing.T) {
 	dir, m := t.TempDir(), newMachine()
@@ -261,8 +276,7 @@ func TestKilledUnderLoad(t *testing.T) {
 			promised[id] = v
 		}
 		mu.Unlock()
-		copied, machine := t.TempDir(), m.reopened()
-		copyDir(t, dir, copied)
+		copied, machine := copyRunning(t, dir), m.reopened()
 		copyOpts := soloOptions(copied)
 		after, err := Open(copyOpts, machine)
 		if err != nil {
