@@ -53,6 +53,12 @@ func testContext(t *testing.T) context.Context {
 // startNode starts a node of one on dir, which may hold the data of an earlier one.
 func startNode(t *testing.T, dir string, opts Options) *node {
 	t.Helper()
+	return startNodeOver(t, dir, opts, func(l *raftlog.Log) Log { return l })
+}
+
+// startNodeOver is startNode with something between server and log.
+func startNodeOver(t *testing.T, dir string, opts Options, over func(*raftlog.Log) Log) *node {
+	t.Helper()
 	must := func(err error) {
 		t.Helper()
 		if err != nil {
@@ -85,7 +91,7 @@ func startNode(t *testing.T, dir string, opts Options) *node {
 		TickInterval: 10 * time.Millisecond,
 	}, machine)
 	must(err)
-	n.Server, err = NewServer(opts, Parts{Store: n.store, Log: n.log, StateMachine: machine, Lessor: n.lessor, Authority: users})
+	n.Server, err = NewServer(opts, Parts{Store: n.store, Log: over(n.log), StateMachine: machine, Lessor: n.lessor, Authority: users})
 	must(err)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(err)

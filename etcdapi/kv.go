@@ -58,22 +58,34 @@ func (s *kvService) Range(ctx context.Context, r *codec.Range) (*wire.RangeRespo
 
 // permittedRange is readRange for a client.
 func (s *kvService) permittedRange(ctx context.Context, r *pb.RangeRequest) (resp *wire.RangeResponse, err error) {
-	if !s.auth.Enabled() {
-		return s.readRange(ctx, r, s.rows)
-	}
+	// Who may read is asked after this, when users and roles are as recent as the rows.
 	if !r.Serializable {
 		if err := s.linearize(ctx); err != nil {
 			return nil, err
 		}
 	}
+	if epoch, disabled := s.auth.Disabled(); disabled {
+		resp, err = s.localRange(ctx, r, s.rows)
+		if s.auth.StillDisabled(epoch) {
+			return resp, err
+		}
+		drop(resp)
+	}
 	err = s.auth.Read(ctx, s.mayRange(r), func() (err error) {
 		resp, err = s.localRange(ctx, r, s.rows)
 		return err
 	})
-	if err != nil && resp != nil && resp.Sent != nil {
-		resp.Sent() // it will not be: users changed while it was read
+	if err != nil {
+		drop(resp)
 	}
 	return resp, err
+}
+
+// drop lets go of an answer that will not be sent: users changed while it was read.
+func drop(resp *wire.RangeResponse) {
+	if resp != nil && resp.Sent != nil {
+		resp.Sent()
+	}
 }
 
 // mayRange says whether a user may read a range.

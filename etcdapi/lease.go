@@ -95,9 +95,11 @@ func (s *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiv
 	if errors.Is(err, lessor.ErrNotFound) {
 		resp, err = &pb.LeaseTimeToLiveResponse{ID: r.ID, TTL: -1}, nil
 	}
-	if err == nil {
-		// The leader may know of keys that this member has not heard of.
-		err = s.auth.ReadKeys(ctx, resp.Keys)
+	if err == nil && len(resp.Keys) > 0 {
+		// The leader may know of keys, and of users, that this member has not heard of.
+		if err = s.linearize(ctx); err == nil {
+			err = s.auth.ReadKeys(ctx, resp.Keys)
+		}
 	}
 	if err != nil {
 		return nil, grpcError(err)

@@ -123,6 +123,21 @@ func (l *leaseSet) sortedKeys(id int64) []string {
 	return slices.Sorted(maps.Keys(s.keys))
 }
 
+func (l *leaseSet) eachKey(id int64, f func(key string) error) error {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	s := l.leases[id]
+	if s == nil {
+		return nil
+	}
+	for key := range s.keys {
+		if err := f(key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Leases returns all leases in the order of their ids.
 func (s *Store) Leases() []Lease {
 	s.leases.mu.RLock()
@@ -136,6 +151,12 @@ func (s *Store) Leases() []Lease {
 
 // Lease returns one lease.
 func (s *Store) Lease(id int64) (Lease, bool) { return s.leases.get(id) }
+
+// EachLeaseKey calls f for the keys attached to a lease, in no order, until it returns
+// an error, and returns that. f must not wait for apply.
+func (s *Store) EachLeaseKey(id int64, f func(key string) error) error {
+	return s.leases.eachKey(id, f)
+}
 
 // LeaseKeys returns the keys attached to a lease, in order.
 func (s *Store) LeaseKeys(id int64) []string { return s.leases.sortedKeys(id) }

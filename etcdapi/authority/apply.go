@@ -17,27 +17,21 @@ func (a *Authority) Suspend() { a.epoch.Add(1) }
 
 // Recover implements sqlstore.Authority.
 func (a *Authority) Recover(s *sqlstore.Store) {
-	a.store = s
 	backend := tables{s.AuthTables()}
 	if a.AuthStore == nil {
+		a.store = s
 		a.AuthStore = auth.NewAuthStore(a.opts.Logger, backend, a.tokens, a.opts.BcryptCost)
 	} else {
-		if a.IsAuthEnabled() && !enabledIn(s) {
-			_ = a.AuthStore.Close() // ends all tokens, which Recover alone would not; has no errors
-		}
+		// Passwords may have been changed, and users deleted, by entries that a snapshot
+		// stands for: all tokens end. Close has no errors, and Recover makes up for the rest
+		// of what it does.
+		_ = a.AuthStore.Close()
 		a.AuthStore.Recover(backend)
 	}
 	a.enabled.Store(a.IsAuthEnabled())
 	if a.epoch.Load()%2 != 0 {
 		a.epoch.Add(1)
 	}
-}
-
-func enabledIn(s *sqlstore.Store) bool {
-	t := s.AuthTables()
-	t.RLock()
-	defer t.RUnlock()
-	return t.Enabled()
 }
 
 // Applied implements sqlstore.Authority.
@@ -56,7 +50,7 @@ func (a *Authority) Permit(r *pb.InternalRaftRequest) error {
 	info := applicant(r)
 	switch {
 	case r.Put != nil:
-		return a.permitPut(info, r.Put)
+		return a.permitPut(info, r.Put, nil)
 	case r.Txn != nil:
 		return a.PermitTxn(info, r.Txn)
 	case r.DeleteRange != nil:
@@ -69,12 +63,19 @@ func (a *Authority) Permit(r *pb.InternalRaftRequest) error {
 	return nil // not a matter of single keys: the API has asked who it was
 }
 
-func (a *Authority) permitPut(info *auth.AuthInfo, r *pb.PutRequest) error {
+// permitPut does not ask again about leases that are permitted, and notes its own there
+// unless that is nil.
+func (a *Authority) permitPut(info *auth.AuthInfo, r *pb.PutRequest, permitted map[int64]bool) error {
 	if err := a.IsPutPermitted(info, r.Key); err != nil {
 		return err
 	}
-	if err := a.permitLease(info, r.Lease); err != nil {
-		return err
+	if !permitted[r.Lease] {
+		if err := a.permitLease(info, r.Lease); err != nil {
+			return err
+		}
+		if permitted != nil {
+			permitted[r.Lease] = true
+		}
 	}
 	if r.PrevKv {
 		return a.IsRangePermitted(info, r.Key, nil)
@@ -95,24 +96,25 @@ func (a *Authority) permitDelete(info *auth.AuthInfo, r *pb.DeleteRangeRequest) 
 // permitLease wants that a user who ends a lease, or has another key end with it,
 // may write all its keys.
 func (a *Authority) permitLease(info *auth.AuthInfo, id int64) error {
-	return a.permitKeys(info, a.store.LeaseKeys(id), a.IsPutPermitted)
+	return a.permitKeys(info, id, a.IsPutPermitted)
 }
 
-func (a *Authority) permitKeys(info *auth.AuthInfo, keys []string, permitted func(*auth.AuthInfo, []byte) error) error {
-	if len(keys) == 0 || a.IsAdminPermitted(info) == nil {
+// permitKeys wants that a user is permitted all keys of a lease. A lease may have very
+// many, and who may do everything is not asked about each.
+func (a *Authority) permitKeys(info *auth.AuthInfo, lease int64, permitted func(*auth.AuthInfo, []byte) error) error {
+	if lease == 0 || a.IsAdminPermitted(info) == nil {
 		return nil
 	}
-	for _, key := range keys {
-		if err := permitted(info, []byte(key)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.store.EachLeaseKey(lease, func(key string) error { return permitted(info, []byte(key)) })
 }
 
 // PermitTxn says why a user may not run a transaction. It must be allowed all that
 // stands in it, whichever branch is taken.
 func (a *Authority) PermitTxn(info *auth.AuthInfo, r *pb.TxnRequest) error {
+	return a.permitTxn(info, r, make(map[int64]bool))
+}
+
+func (a *Authority) permitTxn(info *auth.AuthInfo, r *pb.TxnRequest, leases map[int64]bool) error {
 	for _, c := range r.Compare {
 		if err := a.IsRangePermitted(info, c.Key, c.RangeEnd); err != nil {
 			return err
@@ -120,7 +122,7 @@ func (a *Authority) PermitTxn(info *auth.AuthInfo, r *pb.TxnRequest) error {
 	}
 	for _, branch := range [2][]*pb.RequestOp{r.Success, r.Failure} {
 		for _, op := range branch {
-			if err := a.permitOp(info, op); err != nil {
+			if err := a.permitOp(info, op, leases); err != nil {
 				return err
 			}
 		}
@@ -128,17 +130,17 @@ func (a *Authority) PermitTxn(info *auth.AuthInfo, r *pb.TxnRequest) error {
 	return nil
 }
 
-func (a *Authority) permitOp(info *auth.AuthInfo, op *pb.RequestOp) error {
+func (a *Authority) permitOp(info *auth.AuthInfo, op *pb.RequestOp, leases map[int64]bool) error {
 	switch {
 	case op.GetRequestRange() != nil:
 		r := op.GetRequestRange()
 		return a.IsRangePermitted(info, r.Key, r.RangeEnd)
 	case op.GetRequestPut() != nil:
-		return a.permitPut(info, op.GetRequestPut())
+		return a.permitPut(info, op.GetRequestPut(), leases)
 	case op.GetRequestDeleteRange() != nil:
 		return a.permitDelete(info, op.GetRequestDeleteRange())
 	case op.GetRequestTxn() != nil:
-		return a.PermitTxn(info, op.GetRequestTxn())
+		return a.permitTxn(info, op.GetRequestTxn(), leases)
 	}
 	return nil
 }
@@ -222,6 +224,11 @@ func (a *Authority) applyRole(r *pb.InternalRaftRequest) (any, error) {
 // proposed the request. A simple token names the entry before its own, as with etcd:
 // members of both kinds must come to the same.
 func (a *Authority) authenticate(index uint64, r *pb.InternalAuthenticateRequest) (any, error) {
+	if r.SimpleToken == "" && a.opts.Token == SimpleToken {
+		// A member that gives other tokens has proposed it, and answers it. A token without
+		// its secret part could be guessed.
+		return nil, errNoSecret
+	}
 	ctx := context.WithValue(context.Background(), auth.AuthenticateParamIndex{}, index-1)
 	ctx = context.WithValue(ctx, auth.AuthenticateParamSimpleTokenPrefix{}, r.SimpleToken)
 	return response(a.Authenticate(ctx, r.Name, r.Password))

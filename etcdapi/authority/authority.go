@@ -95,6 +95,17 @@ func (a *Authority) Close() {
 // Enabled reports whether clients must say who they are.
 func (a *Authority) Enabled() bool { return a.enabled.Load() }
 
+// Disabled reports whether nobody has to say who they are; what was read since then is
+// for everybody if StillDisabled says so of the epoch.
+func (a *Authority) Disabled() (epoch uint64, disabled bool) {
+	epoch = a.epoch.Load()
+	return epoch, epoch%2 == 0 && !a.Enabled()
+}
+
+// StillDisabled reports whether nobody has had to say who they are since an epoch: it
+// was neither enabled, nor have all users and roles been replaced.
+func (a *Authority) StillDisabled(epoch uint64) bool { return !a.Enabled() && a.epoch.Load() == epoch }
+
 // rootKey marks the contexts of what the server does itself.
 type rootKey struct{}
 
@@ -180,10 +191,14 @@ func (a *Authority) RequireRange(ctx context.Context, key, rangeEnd []byte) erro
 // auth.ErrAuthOldRevision if users and roles changed meanwhile. get's error comes first
 // if it can't be both.
 func (a *Authority) Read(ctx context.Context, check func(*auth.AuthInfo) error, get func() error) error {
-	if !a.Enabled() {
-		return get()
+	if epoch, disabled := a.Disabled(); disabled {
+		err := get()
+		if !a.StillDisabled(epoch) {
+			return auth.ErrAuthOldRevision
+		}
+		return err
 	}
-	epoch := a.epoch.Load()
+	epoch, revision := a.epoch.Load(), a.Revision()
 	info, err := a.someone(ctx)
 	if err != nil {
 		return err
@@ -192,11 +207,15 @@ func (a *Authority) Read(ctx context.Context, check func(*auth.AuthInfo) error, 
 		return err
 	}
 	err = get()
-	if epoch%2 != 0 || a.epoch.Load() != epoch || info.Revision != 0 && info.Revision != a.Revision() {
+	now := a.Revision()
+	if epoch%2 != 0 || a.epoch.Load() != epoch || now != revision || info.Revision != 0 && info.Revision != now {
 		return auth.ErrAuthOldRevision
 	}
 	return err
 }
+
+// errNoSecret is nobody's answer: see authenticate.
+var errNoSecret = errors.New("authority: request for a simple token without a secret part")
 
 // errUnknownRequest can't be: the store asks only for what Apply knows.
 var errUnknownRequest = errors.New("authority: request is not about users and roles")

@@ -37,7 +37,7 @@ func (a *Authority) aboutLease(ctx context.Context, permitted func(*auth.AuthInf
 		return auth.ErrUserEmpty
 	}
 	for _, id := range ids {
-		if err := a.permitKeys(info, a.store.LeaseKeys(id), permitted); err != nil {
+		if err := a.permitKeys(info, id, permitted); err != nil {
 			return err
 		}
 	}
