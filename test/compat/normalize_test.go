@@ -48,6 +48,11 @@ var volatile = []struct {
 	// The width of a table's columns.
 	{regexp.MustCompile(`(─|-){2,}`), `--`},
 	{regexp.MustCompile(` {2,}`), ` `},
+	// Who asked is answered before the applied index is set: it may lag by the last request.
+	{regexp.MustCompile(`"raftAppliedIndex":\d+`), `"raftAppliedIndex":<applied>`},
+	{regexp.MustCompile(`"RaftAppliedIndex" : \d+`), `"RaftAppliedIndex" : <applied>`},
+	{regexp.MustCompile(`((?:true|false), (?:true|false), \d+, \d+), \d+,`), `$1, <applied>,`},
+	{regexp.MustCompile(`((?:[│|] (?:true|false) ){2}[│|] \d+ [│|] \d+ [│|]) \d+ `), `$1 <applied> `},
 }
 
 func (s *session) normalize(text string) string {
