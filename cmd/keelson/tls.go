@@ -18,9 +18,9 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/types"
 	"go.uber.org/zap"
 
+	"keelson.io/keelson/cmd/keelson/tlsinfo"
 	"keelson.io/keelson/etcdapi/portmux"
 	"keelson.io/keelson/metrics"
-	"keelson.io/keelson/cmd/keelson/tlsinfo"
 )
 
 // security is how connections are secured, by clients and by members.
