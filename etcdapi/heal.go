@@ -115,7 +115,6 @@ func (q *quota) heal() {
 	if q.opts.QuotaAsEtcd {
 		return
 	}
-	q.mine.Store(q.alarmed()) // an earlier run has raised it
 	ticker := q.opts.Clock.NewTicker(healInterval)
 	defer ticker.Stop()
 	for {
