@@ -271,8 +271,8 @@ var clusterVolatile = []struct {
 	with string
 }{
 	// Terms and indexes, in fields, JSON, and the columns before the errors.
-	{regexp.MustCompile(`"(RaftTerm|RaftIndex|RaftAppliedIndex|raft_term|raftTerm|raftIndex|raftAppliedIndex)" ?: ?\d+`), `"$1":<n>`},
-	{regexp.MustCompile(`(true|false), (true|false), \d+, \d+, \d+,`), `$1, $2, <n>, <n>, <n>,`},
+	{regexp.MustCompile(`"(RaftTerm|RaftIndex|raft_term|raftTerm|raftIndex)" ?: ?\d+`), `"$1":<n>`},
+	{regexp.MustCompile(`(true|false), (true|false), \d+, \d+, <applied>,`), `$1, $2, <n>, <n>, <applied>,`},
 }
 
 // normalize makes the output of two clusters comparable. Members are listed in the order of their ids, which chance

@@ -6,6 +6,7 @@ package compat_test
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -60,7 +61,22 @@ func (s *session) normalize(text string) string {
 	for _, v := range volatile {
 		text = v.what.ReplaceAllString(text, v.with)
 	}
-	return text
+	return sortLog(text)
+}
+
+// sortLog sorts the client's log lines that stand together: goroutines of their own write them.
+func sortLog(text string) string {
+	lines := strings.Split(text, "\n")
+	isLog := func(line string) bool { return strings.HasPrefix(line, `{"level":`) }
+	for i := 0; i < len(lines); {
+		end := i
+		for end < len(lines) && isLog(lines[end]) {
+			end++
+		}
+		slices.Sort(lines[i:end])
+		i = end + 1
+	}
+	return strings.Join(lines, "\n")
 }
 
 // decode turns the protobuf output of a command into text.
