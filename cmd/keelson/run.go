@@ -97,15 +97,15 @@ type node struct {
 // which they need each other. On an error what is open already is closed.
 func open(ctx context.Context, c *config, id identity, logger *zap.Logger) (n *node, err error) {
 	n = &node{logger: logger, election: c.election()}
+	if n.users, err = authority.New(authorityOptions(c, logger)); err != nil {
+		return n, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
 		}
 	}()
 	if n.lock, err = disk.LockDir(c.dataDir); err != nil {
-		return n, err
-	}
-	if n.users, err = authority.New(authorityOptions(c, logger)); err != nil {
 		return n, err
 	}
 	if err = prepareDataDir(ctx, c); err != nil {
