@@ -63,14 +63,14 @@ func (s *authService) Authenticate(ctx context.Context, r *pb.AuthenticateReques
 		return nil, grpcError(err)
 	}
 	for {
-		checked, err := s.auth.CheckPassword(r.Name, r.Password)
+		checked, err := s.auth.Users().CheckPassword(r.Name, r.Password)
 		if err != nil {
 			if !errors.Is(err, auth.ErrAuthNotEnabled) {
 				s.opts.Logger.Warn("invalid authentication was requested", zap.String("user", r.Name), zap.Error(err))
 			}
 			return nil, grpcError(err)
 		}
-		prefix, err := s.auth.GenTokenPrefix()
+		prefix, err := s.auth.Users().GenTokenPrefix()
 		if err != nil {
 			return nil, grpcError(err)
 		}
@@ -79,7 +79,7 @@ func (s *authService) Authenticate(ctx context.Context, r *pb.AuthenticateReques
 		if err != nil {
 			return nil, err
 		}
-		if checked == s.auth.Revision() {
+		if checked == s.auth.Users().Revision() {
 			return resp, nil
 		}
 		s.opts.Logger.Info("revision when password checked became stale; retrying")
@@ -88,7 +88,7 @@ func (s *authService) Authenticate(ctx context.Context, r *pb.AuthenticateReques
 
 // hash is what the log carries for a password, which is cleared.
 func (s *authService) hash(password, hashed *string) error {
-	h, err := bcrypt.GenerateFromPassword([]byte(*password), s.auth.BcryptCost())
+	h, err := bcrypt.GenerateFromPassword([]byte(*password), s.auth.Users().BcryptCost())
 	if err != nil {
 		return err
 	}

@@ -156,7 +156,7 @@ func TestAuthMetric(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := fmt.Sprintf("\netcd_debugging_auth_revision %d\n", n.auth.Revision()); !strings.Contains(string(text), want) {
+	if want := fmt.Sprintf("\netcd_debugging_auth_revision %d\n", n.auth.Users().Revision()); !strings.Contains(string(text), want) {
 		t.Errorf("/metrics has no %q", want)
 	}
 }

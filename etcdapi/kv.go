@@ -90,7 +90,7 @@ func drop(resp *wire.RangeResponse) {
 
 // mayRange says whether a user may read a range.
 func (s *kvService) mayRange(r *pb.RangeRequest) func(*auth.AuthInfo) error {
-	return func(info *auth.AuthInfo) error { return s.auth.IsRangePermitted(info, r.Key, r.RangeEnd) }
+	return func(info *auth.AuthInfo) error { return s.auth.Users().IsRangePermitted(info, r.Key, r.RangeEnd) }
 }
 
 // readRange reads, by read, what everything that was committed before is part of
@@ -143,7 +143,10 @@ func (s *kvService) RangeStream(r *codec.Range, stream grpc.ServerStream) error 
 			return grpcError(err)
 		}
 	}
-	send := func(chunk *wire.RangeResponse) error {
+	send := func(chunk *wire.RangeResponse, unchanged func() error) error {
+		if err := unchanged(); err != nil {
+			return err
+		}
 		message := &wire.RangeStreamResponse{Range: *chunk}
 		// The store gives a revision, which is never 0, to the last chunk only.
 		if chunk.Header.Revision != 0 {
@@ -152,8 +155,10 @@ func (s *kvService) RangeStream(r *codec.Range, stream grpc.ServerStream) error 
 		}
 		return stream.SendMsg(message)
 	}
-	return grpcError(s.auth.Read(ctx, s.mayRange(&r.Msg), func() error {
-		return s.store.RangeStream(ctx, &r.Msg, s.opts.MaxRequestBytes, send)
+	return grpcError(s.auth.ReadInParts(ctx, s.mayRange(&r.Msg), func(unchanged func() error) error {
+		return s.store.RangeStream(ctx, &r.Msg, s.opts.MaxRequestBytes, func(chunk *wire.RangeResponse) error {
+			return send(chunk, unchanged)
+		})
 	}))
 }
 

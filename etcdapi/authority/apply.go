@@ -17,18 +17,16 @@ func (a *Authority) Suspend() { a.epoch.Add(1) }
 
 // Recover implements sqlstore.Authority.
 func (a *Authority) Recover(s *sqlstore.Store) {
-	backend := tables{s.AuthTables()}
-	if a.AuthStore == nil {
+	if users := a.users.Load(); users == nil {
 		a.store = s
-		a.AuthStore = auth.NewAuthStore(a.opts.Logger, backend, a.tokens, a.opts.BcryptCost)
 	} else {
 		// Passwords may have been changed, and users deleted, by entries that a snapshot
-		// stands for: all tokens end. Close has no errors, and Recover makes up for the rest
-		// of what it does.
-		_ = a.AuthStore.Close()
-		a.AuthStore.Recover(backend)
+		// stands for: all tokens end. Requests may be reading etcd's auth store, which is
+		// not made to get other tables meanwhile: they have the old one until they notice.
+		_ = (*users).Close() // has no errors
 	}
-	a.enabled.Store(a.IsAuthEnabled())
+	a.users.Store(new(auth.NewAuthStore(a.opts.Logger, tables{s.AuthTables()}, a.tokens, a.opts.BcryptCost)))
+	a.enabled.Store(a.Users().IsAuthEnabled())
 	if a.epoch.Load()%2 != 0 {
 		a.epoch.Add(1)
 	}
@@ -56,7 +54,7 @@ func (a *Authority) Permit(r *pb.InternalRaftRequest) error {
 	case r.DeleteRange != nil:
 		return a.permitDelete(info, r.DeleteRange)
 	case r.Range != nil:
-		return a.IsRangePermitted(info, r.Range.Key, r.Range.RangeEnd)
+		return a.Users().IsRangePermitted(info, r.Range.Key, r.Range.RangeEnd)
 	case r.LeaseRevoke != nil:
 		return a.permitLease(info, r.LeaseRevoke.ID)
 	}
@@ -66,7 +64,7 @@ func (a *Authority) Permit(r *pb.InternalRaftRequest) error {
 // permitPut does not ask again about leases that are permitted, and notes its own there
 // unless that is nil.
 func (a *Authority) permitPut(info *auth.AuthInfo, r *pb.PutRequest, permitted map[int64]bool) error {
-	if err := a.IsPutPermitted(info, r.Key); err != nil {
+	if err := a.Users().IsPutPermitted(info, r.Key); err != nil {
 		return err
 	}
 	if !permitted[r.Lease] {
@@ -78,17 +76,17 @@ func (a *Authority) permitPut(info *auth.AuthInfo, r *pb.PutRequest, permitted m
 		}
 	}
 	if r.PrevKv {
-		return a.IsRangePermitted(info, r.Key, nil)
+		return a.Users().IsRangePermitted(info, r.Key, nil)
 	}
 	return nil
 }
 
 func (a *Authority) permitDelete(info *auth.AuthInfo, r *pb.DeleteRangeRequest) error {
-	if err := a.IsDeleteRangePermitted(info, r.Key, r.RangeEnd); err != nil {
+	if err := a.Users().IsDeleteRangePermitted(info, r.Key, r.RangeEnd); err != nil {
 		return err
 	}
 	if r.PrevKv {
-		return a.IsRangePermitted(info, r.Key, r.RangeEnd)
+		return a.Users().IsRangePermitted(info, r.Key, r.RangeEnd)
 	}
 	return nil
 }
@@ -96,13 +94,13 @@ func (a *Authority) permitDelete(info *auth.AuthInfo, r *pb.DeleteRangeRequest) 
 // permitLease wants that a user who ends a lease, or has another key end with it,
 // may write all its keys.
 func (a *Authority) permitLease(info *auth.AuthInfo, id int64) error {
-	return a.permitKeys(info, id, a.IsPutPermitted)
+	return a.permitKeys(info, id, a.Users().IsPutPermitted)
 }
 
 // permitKeys wants that a user is permitted all keys of a lease. A lease may have very
 // many, and who may do everything is not asked about each.
 func (a *Authority) permitKeys(info *auth.AuthInfo, lease int64, permitted func(*auth.AuthInfo, []byte) error) error {
-	if lease == 0 || a.IsAdminPermitted(info) == nil {
+	if lease == 0 || a.Users().IsAdminPermitted(info) == nil {
 		return nil
 	}
 	return a.store.EachLeaseKey(lease, func(key string) error { return permitted(info, []byte(key)) })
@@ -116,7 +114,7 @@ func (a *Authority) PermitTxn(info *auth.AuthInfo, r *pb.TxnRequest) error {
 
 func (a *Authority) permitTxn(info *auth.AuthInfo, r *pb.TxnRequest, leases map[int64]bool) error {
 	for _, c := range r.Compare {
-		if err := a.IsRangePermitted(info, c.Key, c.RangeEnd); err != nil {
+		if err := a.Users().IsRangePermitted(info, c.Key, c.RangeEnd); err != nil {
 			return err
 		}
 	}
@@ -134,7 +132,7 @@ func (a *Authority) permitOp(info *auth.AuthInfo, op *pb.RequestOp, leases map[i
 	switch {
 	case op.GetRequestRange() != nil:
 		r := op.GetRequestRange()
-		return a.IsRangePermitted(info, r.Key, r.RangeEnd)
+		return a.Users().IsRangePermitted(info, r.Key, r.RangeEnd)
 	case op.GetRequestPut() != nil:
 		return a.permitPut(info, op.GetRequestPut(), leases)
 	case op.GetRequestDeleteRange() != nil:
@@ -147,38 +145,38 @@ func (a *Authority) permitOp(info *auth.AuthInfo, op *pb.RequestOp, leases map[i
 
 // Apply implements sqlstore.Authority.
 func (a *Authority) Apply(index uint64, r *pb.InternalRaftRequest) (any, error) {
-	defer func() { a.enabled.Store(a.IsAuthEnabled()) }()
+	defer func() { a.enabled.Store(a.Users().IsAuthEnabled()) }()
 	info := applicant(r)
 	switch {
 	case r.Authenticate != nil:
 		return a.authenticate(index, r.Authenticate)
 	case r.AuthStatus != nil:
-		return &pb.AuthStatusResponse{Enabled: a.IsAuthEnabled(), AuthRevision: a.Revision()}, nil
+		return &pb.AuthStatusResponse{Enabled: a.Users().IsAuthEnabled(), AuthRevision: a.Users().Revision()}, nil
 	case r.AuthUserGet != nil:
-		if err := a.IsAdminPermitted(info); err != nil && r.AuthUserGet.Name != info.Username {
+		if err := a.Users().IsAdminPermitted(info); err != nil && r.AuthUserGet.Name != info.Username {
 			return nil, err
 		}
-		return response(a.UserGet(r.AuthUserGet))
+		return response(a.Users().UserGet(r.AuthUserGet))
 	case r.AuthRoleGet != nil:
-		if err := a.IsAdminPermitted(info); err != nil && !a.HasRole(info.Username, r.AuthRoleGet.Role) {
+		if err := a.Users().IsAdminPermitted(info); err != nil && !a.Users().HasRole(info.Username, r.AuthRoleGet.Role) {
 			return nil, err
 		}
-		return response(a.RoleGet(r.AuthRoleGet))
+		return response(a.Users().RoleGet(r.AuthRoleGet))
 	}
 	// Everything else is for those with the role root.
-	if err := a.IsAdminPermitted(info); err != nil {
+	if err := a.Users().IsAdminPermitted(info); err != nil {
 		return nil, err
 	}
 	switch {
 	case r.AuthEnable != nil:
-		return response(&pb.AuthEnableResponse{}, a.AuthEnable())
+		return response(&pb.AuthEnableResponse{}, a.Users().AuthEnable())
 	case r.AuthDisable != nil:
-		a.AuthDisable()
+		a.Users().AuthDisable()
 		return &pb.AuthDisableResponse{}, nil
 	case r.AuthUserList != nil:
-		return response(a.UserList(r.AuthUserList))
+		return response(a.Users().UserList(r.AuthUserList))
 	case r.AuthRoleList != nil:
-		return response(a.RoleList(r.AuthRoleList))
+		return response(a.Users().RoleList(r.AuthRoleList))
 	}
 	if resp, handled, err := a.applyUser(r); handled {
 		return resp, err
@@ -190,15 +188,15 @@ func (a *Authority) Apply(index uint64, r *pb.InternalRaftRequest) (any, error) 
 func (a *Authority) applyUser(r *pb.InternalRaftRequest) (resp any, handled bool, err error) {
 	switch {
 	case r.AuthUserAdd != nil:
-		resp, err = response(a.UserAdd(r.AuthUserAdd))
+		resp, err = response(a.Users().UserAdd(r.AuthUserAdd))
 	case r.AuthUserDelete != nil:
-		resp, err = response(a.UserDelete(r.AuthUserDelete))
+		resp, err = response(a.Users().UserDelete(r.AuthUserDelete))
 	case r.AuthUserChangePassword != nil:
-		resp, err = response(a.UserChangePassword(r.AuthUserChangePassword))
+		resp, err = response(a.Users().UserChangePassword(r.AuthUserChangePassword))
 	case r.AuthUserGrantRole != nil:
-		resp, err = response(a.UserGrantRole(r.AuthUserGrantRole))
+		resp, err = response(a.Users().UserGrantRole(r.AuthUserGrantRole))
 	case r.AuthUserRevokeRole != nil:
-		resp, err = response(a.UserRevokeRole(r.AuthUserRevokeRole))
+		resp, err = response(a.Users().UserRevokeRole(r.AuthUserRevokeRole))
 	default:
 		return nil, false, nil
 	}
@@ -209,13 +207,13 @@ func (a *Authority) applyUser(r *pb.InternalRaftRequest) (resp any, handled bool
 func (a *Authority) applyRole(r *pb.InternalRaftRequest) (any, error) {
 	switch {
 	case r.AuthRoleAdd != nil:
-		return response(a.RoleAdd(r.AuthRoleAdd))
+		return response(a.Users().RoleAdd(r.AuthRoleAdd))
 	case r.AuthRoleDelete != nil:
-		return response(a.RoleDelete(r.AuthRoleDelete))
+		return response(a.Users().RoleDelete(r.AuthRoleDelete))
 	case r.AuthRoleGrantPermission != nil:
-		return response(a.RoleGrantPermission(r.AuthRoleGrantPermission))
+		return response(a.Users().RoleGrantPermission(r.AuthRoleGrantPermission))
 	case r.AuthRoleRevokePermission != nil:
-		return response(a.RoleRevokePermission(r.AuthRoleRevokePermission))
+		return response(a.Users().RoleRevokePermission(r.AuthRoleRevokePermission))
 	}
 	return nil, errUnknownRequest
 }
@@ -231,7 +229,7 @@ func (a *Authority) authenticate(index uint64, r *pb.InternalAuthenticateRequest
 	}
 	ctx := context.WithValue(context.Background(), auth.AuthenticateParamIndex{}, index-1)
 	ctx = context.WithValue(ctx, auth.AuthenticateParamSimpleTokenPrefix{}, r.SimpleToken)
-	return response(a.Authenticate(ctx, r.Name, r.Password))
+	return response(a.Users().Authenticate(ctx, r.Name, r.Password))
 }
 
 // response keeps a nil pointer from becoming a response that is not nil.

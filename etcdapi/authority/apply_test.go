@@ -136,13 +136,13 @@ func TestAdministration(t *testing.T) {
 		{AuthRoleRevokePermission: &pb.AuthRoleRevokePermissionRequest{Role: "reader", Key: []byte("r")}},
 		{AuthUserGet: &pb.AuthUserGetRequest{Name: "root"}}, {AuthRoleGet: &pb.AuthRoleGetRequest{Role: "both"}},
 	} {
-		revision := m.Revision()
+		revision := m.Users().Revision()
 		for user, want := range map[string]error{"reader": auth.ErrPermissionDenied, "": auth.ErrUserEmpty, "ghost": auth.ErrUserNotFound} {
 			if resp, err := m.applyAs(user, r); resp != nil || !errors.Is(err, want) {
 				t.Errorf("%q: %v: %v, %v, want %v", user, r, resp, err, want)
 			}
 		}
-		if m.Revision() != revision || !m.Enabled() {
+		if m.Users().Revision() != revision || !m.Enabled() {
 			t.Fatalf("%v: a refused entry changed something", r)
 		}
 	}
@@ -167,7 +167,7 @@ func TestAdministration(t *testing.T) {
 func TestOldRevision(t *testing.T) {
 	m := newMember(t)
 	m.populate()
-	old := m.Revision()
+	old := m.Users().Revision()
 	m.apply(addRole("new"))
 	if _, err := m.applyAt("writer", old, put(&pb.PutRequest{Key: []byte("w")})); !errors.Is(err, auth.ErrAuthOldRevision) {
 		t.Errorf("put: %v", err)
@@ -271,8 +271,8 @@ func TestRestartAndSnapshot(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "snapshot.db")
 	m.snapshot(file)
 	other.must(other.store.Restore(context.Background(), file))
-	if other.Enabled() || other.Revision() != m.Revision() {
-		t.Errorf("enabled %v at revision %d, want disabled at %d", other.Enabled(), other.Revision(), m.Revision())
+	if other.Enabled() || other.Users().Revision() != m.Users().Revision() {
+		t.Errorf("enabled %v at revision %d, want disabled at %d", other.Enabled(), other.Users().Revision(), m.Users().Revision())
 	}
 }
 

@@ -56,12 +56,11 @@ const rootUser = "root"
 // Authority is etcd's auth store over a store's tables. It is made before the store,
 // which is opened with it and makes it complete.
 type Authority struct {
-	auth.AuthStore
-
 	opts    Options
 	tokens  auth.TokenProvider
 	waiter  *waiter
 	store   *sqlstore.Store
+	users   atomic.Pointer[auth.AuthStore] // another one after each snapshot
 	enabled atomic.Bool
 	// epoch is odd while the store is replaced by a snapshot.
 	epoch atomic.Uint64
@@ -87,10 +86,13 @@ func (a *Authority) EndWaiting() { a.waiter.close() }
 // Close ends what runs in the background, and all tokens.
 func (a *Authority) Close() {
 	a.EndWaiting()
-	if a.AuthStore != nil {
-		_ = a.AuthStore.Close() // has no errors
+	if users := a.users.Load(); users != nil {
+		_ = (*users).Close() // has no errors
 	}
 }
+
+// Users returns etcd's auth store over the tables as they are now.
+func (a *Authority) Users() auth.AuthStore { return *a.users.Load() }
 
 // Enabled reports whether clients must say who they are.
 func (a *Authority) Enabled() bool { return a.enabled.Load() }
@@ -120,9 +122,9 @@ func (a *Authority) Info(ctx context.Context) (*auth.AuthInfo, error) {
 		return nil, nil
 	}
 	if ctx.Value(rootKey{}) != nil {
-		return &auth.AuthInfo{Username: rootUser, Revision: a.Revision()}, nil
+		return &auth.AuthInfo{Username: rootUser, Revision: a.Users().Revision()}, nil
 	}
-	info, err := a.AuthInfoFromCtx(ctx)
+	info, err := a.Users().AuthInfoFromCtx(ctx)
 	if info != nil || err != nil || !a.opts.ClientCertAuth {
 		return info, err
 	}
@@ -130,7 +132,7 @@ func (a *Authority) Info(ctx context.Context) (*auth.AuthInfo, error) {
 	if p, ok := peer.FromContext(ctx); !ok || !isTLS(p.AuthInfo) {
 		return nil, nil
 	}
-	return a.AuthInfoFromTLS(ctx), nil
+	return a.Users().AuthInfoFromTLS(ctx), nil
 }
 
 func isTLS(info credentials.AuthInfo) bool {
@@ -171,7 +173,7 @@ func (a *Authority) RequireAdmin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.IsAdminPermitted(info)
+	return a.Users().IsAdminPermitted(info)
 }
 
 // RequireRange refuses clients that may not read all of a range, which is as in a
@@ -184,21 +186,29 @@ func (a *Authority) RequireRange(ctx context.Context, key, rangeEnd []byte) erro
 	if err != nil {
 		return err
 	}
-	return a.IsRangePermitted(info, key, rangeEnd)
+	return a.Users().IsRangePermitted(info, key, rangeEnd)
 }
 
 // Read has get read from the store if check permits it to the client, and fails with
 // auth.ErrAuthOldRevision if users and roles changed meanwhile. get's error comes first
 // if it can't be both.
 func (a *Authority) Read(ctx context.Context, check func(*auth.AuthInfo) error, get func() error) error {
+	return a.ReadInParts(ctx, check, func(func() error) error { return get() })
+}
+
+// ReadInParts is Read for what is sent while it is read: get calls its argument when it
+// has read a part and before it sends that, and gives up with the error if there is one.
+func (a *Authority) ReadInParts(ctx context.Context, check func(*auth.AuthInfo) error, get func(unchanged func() error) error) error {
 	if epoch, disabled := a.Disabled(); disabled {
-		err := get()
-		if !a.StillDisabled(epoch) {
-			return auth.ErrAuthOldRevision
+		unchanged := func() error {
+			if !a.StillDisabled(epoch) {
+				return auth.ErrAuthOldRevision
+			}
+			return nil
 		}
-		return err
+		return since(unchanged, get(unchanged))
 	}
-	epoch, revision := a.epoch.Load(), a.Revision()
+	unchanged := a.fromNow()
 	info, err := a.someone(ctx)
 	if err != nil {
 		return err
@@ -206,12 +216,30 @@ func (a *Authority) Read(ctx context.Context, check func(*auth.AuthInfo) error, 
 	if err := check(info); err != nil {
 		return err
 	}
-	err = get()
-	now := a.Revision()
-	if epoch%2 != 0 || a.epoch.Load() != epoch || now != revision || info.Revision != 0 && info.Revision != now {
+	if info.Revision != 0 && info.Revision != a.Users().Revision() {
 		return auth.ErrAuthOldRevision
 	}
+	return since(unchanged, get(unchanged))
+}
+
+// since returns err, unless there was a change.
+func since(unchanged func() error, err error) error {
+	if changed := unchanged(); changed != nil {
+		return changed
+	}
 	return err
+}
+
+// fromNow returns what fails with auth.ErrAuthOldRevision once users or roles are others
+// than they are now.
+func (a *Authority) fromNow() func() error {
+	epoch, revision := a.epoch.Load(), a.Users().Revision()
+	return func() error {
+		if epoch%2 != 0 || a.epoch.Load() != epoch || a.Users().Revision() != revision {
+			return auth.ErrAuthOldRevision
+		}
+		return nil
+	}
 }
 
 // errNoSecret is nobody's answer: see authenticate.

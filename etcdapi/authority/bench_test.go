@@ -37,7 +37,7 @@ func BenchmarkPermit(b *testing.B) {
 			r := put(&pb.PutRequest{Key: []byte("w/1")})
 			if user != "" {
 				m.populate()
-				r.Header = &pb.RequestHeader{Username: user, AuthRevision: m.Revision()}
+				r.Header = &pb.RequestHeader{Username: user, AuthRevision: m.Users().Revision()}
 			}
 			for b.Loop() {
 				if err := m.Permit(r); err != nil {

@@ -79,7 +79,7 @@ func (m *member) must(err error) {
 
 // applyAs applies a request of a user who knows of all that was applied before.
 func (m *member) applyAs(user string, r *pb.InternalRaftRequest) (any, error) {
-	return m.applyAt(user, m.Revision(), r)
+	return m.applyAt(user, m.Users().Revision(), r)
 }
 
 // applyAt applies a request that was checked at a revision.

@@ -11,7 +11,7 @@ import (
 
 // RenewLease refuses clients that may not write all keys of a lease.
 func (a *Authority) RenewLease(ctx context.Context, id int64) error {
-	return a.aboutLease(ctx, a.IsPutPermitted, id)
+	return a.aboutLease(ctx, a.Users().IsPutPermitted, id)
 }
 
 // ReadLeases refuses clients that may not read all keys of some leases.
@@ -20,7 +20,7 @@ func (a *Authority) ReadLeases(ctx context.Context, ids ...int64) error {
 }
 
 func (a *Authority) readable(info *auth.AuthInfo, key []byte) error {
-	return a.IsRangePermitted(info, key, nil)
+	return a.Users().IsRangePermitted(info, key, nil)
 }
 
 // aboutLease refuses clients that are not permitted all keys of leases.
@@ -28,7 +28,7 @@ func (a *Authority) aboutLease(ctx context.Context, permitted func(*auth.AuthInf
 	if !a.Enabled() {
 		return nil
 	}
-	revision := a.Revision()
+	unchanged := a.fromNow()
 	info, err := a.Info(ctx)
 	if err != nil {
 		return err
@@ -41,10 +41,7 @@ func (a *Authority) aboutLease(ctx context.Context, permitted func(*auth.AuthInf
 			return err
 		}
 	}
-	if revision != a.Revision() {
-		return auth.ErrAuthOldRevision
-	}
-	return nil
+	return unchanged()
 }
 
 // ReadKeys refuses clients that may not read some keys.
@@ -52,8 +49,9 @@ func (a *Authority) ReadKeys(ctx context.Context, keys [][]byte) error {
 	if !a.Enabled() || len(keys) == 0 {
 		return nil
 	}
+	unchanged := a.fromNow()
 	info, err := a.someone(ctx)
-	if err != nil || a.IsAdminPermitted(info) == nil {
+	if err != nil || a.Users().IsAdminPermitted(info) == nil {
 		return err
 	}
 	for _, key := range keys {
@@ -61,5 +59,5 @@ func (a *Authority) ReadKeys(ctx context.Context, keys [][]byte) error {
 			return err
 		}
 	}
-	return nil
+	return unchanged()
 }

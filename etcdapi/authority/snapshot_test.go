@@ -5,11 +5,14 @@ package authority
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/auth"
 )
 
 // Tokens end when a user's password was changed, or the user deleted and another made of that name, by entries that a
@@ -60,4 +63,65 @@ func TestNoTokenWithoutASecret(t *testing.T) {
 	if info, err := m.Info(with("token", fmt.Sprintf(".%d", m.index-1))); err == nil {
 		t.Errorf("a guessed token is %+v's", info)
 	}
+}
+
+// What is sent while it is read stops at the part before which users changed.
+func TestPartsEndWithAChange(t *testing.T) {
+	m := newMember(t)
+	m.populate()
+	may := func(info *auth.AuthInfo) error { return m.Users().IsRangePermitted(info, []byte("r"), nil) }
+	for name, change := range map[string]func(){
+		"a role":     func() { m.apply(addRole("more")) },
+		"a snapshot": m.restore,
+	} {
+		sent := 0
+		err := m.ReadInParts(with("token", m.token("reader")), may, func(unchanged func() error) error {
+			for range 3 {
+				if err := unchanged(); err != nil {
+					return err
+				}
+				if sent++; sent == 2 {
+					change()
+				}
+			}
+			return nil
+		})
+		if sent != 2 || !errors.Is(err, auth.ErrAuthOldRevision) {
+			t.Errorf("%s: %d parts, then %v", name, sent, err)
+		}
+	}
+}
+
+// Requests go on while snapshots replace the users. The race detector sees to what they read.
+func TestRequestsDuringSnapshots(t *testing.T) {
+	m := newMember(t)
+	m.populate()
+	ctx, cancel := context.WithCancel(context.Background())
+	var asking sync.WaitGroup
+	for range 3 {
+		asking.Go(func() {
+			for ctx.Err() == nil {
+				root := AsRoot(ctx)
+				_ = m.RequireAdmin(root)
+				_ = m.ReadLeases(root, 1)
+				_ = m.ReadKeys(root, [][]byte{[]byte("r")})
+				_ = m.Read(root, func(info *auth.AuthInfo) error {
+					return m.Users().IsRangePermitted(info, []byte("r"), nil)
+				}, func() error { return nil })
+			}
+		})
+	}
+	for range 20 {
+		m.restore()
+	}
+	cancel()
+	asking.Wait()
+}
+
+// restore replaces the store by a snapshot of itself.
+func (m *member) restore() {
+	m.t.Helper()
+	file := filepath.Join(m.t.TempDir(), "snapshot.db")
+	m.snapshot(file)
+	m.must(m.store.Restore(context.Background(), file))
 }

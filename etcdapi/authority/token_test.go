@@ -30,7 +30,7 @@ func with(pairs ...string) context.Context {
 
 func (m *member) token(user string) string {
 	m.t.Helper()
-	prefix, err := m.GenTokenPrefix()
+	prefix, err := m.Users().GenTokenPrefix()
 	m.must(err)
 	resp, err := m.applyAs("", &pb.InternalRaftRequest{Authenticate: &pb.InternalAuthenticateRequest{Name: user, SimpleToken: prefix}})
 	m.must(err)
@@ -62,7 +62,7 @@ func TestTokens(t *testing.T) {
 		{"the server", AsRoot(with("token", "nonsense")), "root", nil},
 	} {
 		info, err := m.Info(c.ctx)
-		if !errors.Is(err, c.err) || (info == nil) != (c.user == "") || info != nil && (info.Username != c.user || info.Revision != m.Revision()) {
+		if !errors.Is(err, c.err) || (info == nil) != (c.user == "") || info != nil && (info.Username != c.user || info.Revision != m.Users().Revision()) {
 			t.Errorf("%s: %+v, %v, want %q, %v", c.name, info, err, c.user, c.err)
 		}
 	}
@@ -95,13 +95,13 @@ func TestTokenOfTheFuture(t *testing.T) {
 		info, err := m.Info(with("token", fmt.Sprintf("prefix.%d", m.index)))
 		got <- fmt.Sprint(info, err)
 	}()
-	for m.waiter.waiting.Load() < 2 { // the other one is never let go
+	for m.waiter.nearest.Load() != m.index+1 { // beside the one that is never let go
 		time.Sleep(time.Millisecond)
 	}
 	if _, err := m.applyAs("", &pb.InternalRaftRequest{Authenticate: &pb.InternalAuthenticateRequest{Name: "root", SimpleToken: "prefix"}}); err != nil {
 		t.Fatal(err)
 	}
-	if who, want := <-got, fmt.Sprint(&auth.AuthInfo{Username: "root", Revision: m.Revision()}, error(nil)); who != want {
+	if who, want := <-got, fmt.Sprint(&auth.AuthInfo{Username: "root", Revision: m.Users().Revision()}, error(nil)); who != want {
 		t.Errorf("got %s, want %s", who, want)
 	}
 }
@@ -121,6 +121,9 @@ func TestWaiterIsBounded(t *testing.T) {
 	case <-next:
 	default:
 		t.Error("the next entry was given up")
+	}
+	if nearest := w.nearest.Load(); nearest < math.MaxUint64-maxAwaited-100 {
+		t.Errorf("every entry from %d on is looked for", nearest)
 	}
 	w.close()
 	<-w.wait(math.MaxUint64)
@@ -166,7 +169,7 @@ func TestRead(t *testing.T) {
 	m := newMember(t)
 	m.populate()
 	ctx := with("token", m.token("reader"))
-	may := func(info *auth.AuthInfo) error { return m.IsRangePermitted(info, []byte("r"), nil) }
+	may := func(info *auth.AuthInfo) error { return m.Users().IsRangePermitted(info, []byte("r"), nil) }
 	if err := m.Read(ctx, may, func() error { return nil }); err != nil {
 		t.Error(err)
 	}
@@ -178,7 +181,7 @@ func TestRead(t *testing.T) {
 	if !errors.Is(err, auth.ErrAuthOldRevision) {
 		t.Errorf("users changed meanwhile: %v", err)
 	}
-	err = m.Read(ctx, func(info *auth.AuthInfo) error { return m.IsRangePermitted(info, []byte("x"), nil) }, func() error {
+	err = m.Read(ctx, func(info *auth.AuthInfo) error { return m.Users().IsRangePermitted(info, []byte("x"), nil) }, func() error {
 		t.Error("read what is not permitted")
 		return nil
 	})
@@ -222,7 +225,7 @@ func TestJWT(t *testing.T) {
 	m.populate()
 	token := m.token("reader")
 	info, err := m.Info(with("token", token))
-	if err != nil || info.Username != "reader" || info.Revision != m.Revision() {
+	if err != nil || info.Username != "reader" || info.Revision != m.Users().Revision() {
 		t.Fatalf("%+v, %v", info, err)
 	}
 	if _, err := m.Info(with("token", token+"x")); !errors.Is(err, auth.ErrInvalidAuthToken) {
@@ -233,7 +236,7 @@ func TestJWT(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.IsRangePermitted(info, []byte("r"), nil); !errors.Is(err, auth.ErrAuthOldRevision) {
+	if err := m.Users().IsRangePermitted(info, []byte("r"), nil); !errors.Is(err, auth.ErrAuthOldRevision) {
 		t.Errorf("a token of users who have changed: %v", err)
 	}
 }

@@ -4,6 +4,7 @@
 package authority
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 )
@@ -16,14 +17,21 @@ const maxAwaited = 4096
 // that made it, which another member may have done first.
 type waiter struct {
 	reached atomic.Uint64
-	waiting atomic.Int64 // len(awaited)
+	nearest atomic.Uint64 // the lowest index of awaited, which every entry is compared with; none if there is none
 
 	mu      sync.Mutex
 	awaited map[uint64]chan struct{}
 	closed  bool
 }
 
-func newWaiter() *waiter { return &waiter{awaited: make(map[uint64]chan struct{})} }
+// none is an index that no entry reaches.
+const none = math.MaxUint64
+
+func newWaiter() *waiter {
+	w := &waiter{awaited: make(map[uint64]chan struct{})}
+	w.nearest.Store(none)
+	return w
+}
 
 // past is what those get who need not wait.
 var past = func() chan struct{} {
@@ -55,7 +63,7 @@ func (w *waiter) wait(index uint64) <-chan struct{} {
 		if len(w.awaited) > maxAwaited {
 			w.dropFarthest()
 		}
-		w.waiting.Store(int64(len(w.awaited)))
+		w.nearest.Store(min(w.nearest.Load(), index))
 	}
 	if index <= w.reached.Load() { // meanwhile; applied may have missed it
 		w.release(index)
@@ -73,19 +81,22 @@ func (w *waiter) dropFarthest() {
 
 // release lets those go on who wait for entries up to index.
 func (w *waiter) release(index uint64) {
+	nearest := uint64(none)
 	for i, c := range w.awaited {
 		if i <= index {
 			close(c)
 			delete(w.awaited, i)
+		} else {
+			nearest = min(nearest, i)
 		}
 	}
-	w.waiting.Store(int64(len(w.awaited)))
+	w.nearest.Store(nearest)
 }
 
 // applied says that all entries up to index are applied.
 func (w *waiter) applied(index uint64) {
 	w.reached.Store(index)
-	if w.waiting.Load() == 0 {
+	if index < w.nearest.Load() {
 		return
 	}
 	w.mu.Lock()
@@ -98,5 +109,5 @@ func (w *waiter) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
-	w.release(^uint64(0))
+	w.release(none)
 }
