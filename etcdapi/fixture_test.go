@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // node is a whole server in this process: store, log and API on a port.
 type node struct {
 	*Server
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	store  *sqlstore.Store
 	log    *raftlog.Log
@@ -43,7 +43,7 @@ type systemClock struct{}
 func (systemClock) Now() time.Time                         { return time.Now() }
 func (systemClock) After(d time.Duration) <-chan time.Time { return time.After(d) }
 
-func testContext(t *testing.T) context.Context {
+func testContext(t testing.TB) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	t.Cleanup(cancel)
@@ -51,13 +51,13 @@ func testContext(t *testing.T) context.Context {
 }
 
 // startNode starts a node of one on dir, which may hold the data of an earlier one.
-func startNode(t *testing.T, dir string, opts Options) *node {
+func startNode(t testing.TB, dir string, opts Options) *node {
 	t.Helper()
 	return startNodeOver(t, dir, opts, func(l *raftlog.Log) Log { return l })
 }
 
 // startNodeOver is startNode with something between server and log.
-func startNodeOver(t *testing.T, dir string, opts Options, over func(*raftlog.Log) Log) *node {
+func startNodeOver(t testing.TB, dir string, opts Options, over func(*raftlog.Log) Log) *node {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -143,7 +143,7 @@ func (n *node) client() *clientv3.Client {
 }
 
 // eventually polls until cond holds.
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !cond(); {
 		if time.Now().After(deadline) {

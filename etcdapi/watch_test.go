@@ -19,7 +19,7 @@ import (
 
 // watcher is a raw Watch stream, so that tests see every response.
 type watcher struct {
-	t      *testing.T
+	t      testing.TB
 	stream pb.Watch_WatchClient
 }
 
