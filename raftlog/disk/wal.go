@@ -166,11 +166,7 @@ func (w *WAL) create(id Identity) (*Recovered, error) {
 	if w.opts.UnsafeNoFsync {
 		w.wal.SetUnsafeNoFsync()
 	}
-	all, err := segments(w.opts.WALDir)
-	if err != nil {
-		return nil, errors.Join(err, w.close())
-	}
-	s, err := scan(all, 0)
+	s, err := scanCreated(w.opts.WALDir)
 	if err != nil {
 		return nil, errors.Join(err, w.close())
 	}
@@ -179,6 +175,21 @@ func (w *WAL) create(id Identity) (*Recovered, error) {
 	w.saved.start = s.start
 	w.noteOpened(s)
 	return rec, nil
+}
+
+// scanCreated finds where a log ends that was just created. It does not look at the room that the segment has been
+// given: with it in the page cache, in folios of up to 2 MB, each small write would dirty a whole one.
+func scanCreated(dir string) (*scanned, error) {
+	all, err := segments(dir)
+	if err != nil {
+		return nil, err
+	}
+	b, unmap, err := mapFile(all[0].path)
+	if err != nil {
+		return nil, err
+	}
+	end := scanSegment(b).good
+	return &scanned{start: new(walpb.Snapshot), end: fileEnd{all[0].seq, end}}, unmap()
 }
 
 // openAt opens the segments from start on for writing and reads them.
