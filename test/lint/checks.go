@@ -4,7 +4,9 @@
 package lint
 
 import (
+	"bytes"
 	"go/ast"
+	"go/format"
 	"go/token"
 	"path"
 	"regexp"
@@ -31,6 +33,7 @@ type Check struct {
 func Checks() []Check {
 	return []Check{
 		{"header", checkHeader},
+		{"format", checkFormat},
 		{"clock", checkClock},
 		{"sleep", checkSleep},
 		{"bool-parameter", checkBoolParameters},
@@ -49,6 +52,15 @@ func checkHeader(s *Source) []Finding {
 		return nil
 	}
 	return []Finding{s.finding("header", s.Tree.FileStart, "the file does not start with the licence: put the two lines of the LICENSE header first")}
+}
+
+// checkFormat wants every file as gofmt writes it.
+func checkFormat(s *Source) []Finding {
+	formatted, err := format.Source(s.Text)
+	if err == nil && bytes.Equal(formatted, s.Text) {
+		return nil
+	}
+	return []Finding{s.finding("format", s.Tree.FileStart, "the file is not formatted: run gofmt -w on it")}
 }
 
 // clockFunctions read or wait for the machine's clock.
