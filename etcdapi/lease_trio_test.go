@@ -28,11 +28,12 @@ func TestLeasesThroughAnyMember(t *testing.T) {
 		if _, err := client.Put(ctx, "key/"+m.name, "", clientv3.WithLease(lease.ID)); err != nil {
 			t.Fatalf("%v: put: %v", m, err)
 		}
+		c.caughtUp() // the member that was asked may have applied the grant before the leader
 		leader.time.Advance(300 * time.Millisecond) // all three together are less than what counts as a process held up
 		left, err := client.TimeToLive(ctx, lease.ID, clientv3.WithAttachedKeys())
 		if err != nil || left.GrantedTTL != 600 || left.TTL != 599 || len(left.Keys) != 1 ||
 			string(left.Keys[0]) != "key/"+m.name || left.ResponseHeader.MemberId != m.memberID {
-			t.Fatalf("%v: time to live: %+v %v", m, left, err)
+			t.Fatalf("%v: time to live: %d of %d, keys %q, %v %v", m, left.TTL, left.GrantedTTL, left.Keys, left.ResponseHeader, err)
 		}
 		alive, err := client.KeepAliveOnce(ctx, lease.ID)
 		if err != nil || alive.TTL != 600 || alive.ResponseHeader.MemberId != m.memberID {
