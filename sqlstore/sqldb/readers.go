@@ -30,16 +30,17 @@ func newReaderPool(o Options) *readerPool {
 func (p *readerPool) get(ctx context.Context) (*conn, error) {
 	var c *conn
 	select {
-	case <-p.ended:
-		return nil, ErrClosed
-	default:
-	}
-	select {
 	case c = <-p.slots:
 	case <-p.ended:
 		return nil, ErrClosed
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+	select {
+	case <-p.ended:
+		p.slots <- c
+		return nil, ErrClosed
+	default:
 	}
 	if c != nil {
 		return c, nil
@@ -85,7 +86,7 @@ func (p *readerPool) exclusively(timer <-chan time.Time, fn func() error) (bool,
 	return true, fn()
 }
 
-// close waits until all connections are back and closes them.
+// close waits until all connections are back and closes them. None can be lent after that, so who wants to be alone is.
 func (p *readerPool) close() error {
 	close(p.ended)
 	var errs []error
@@ -93,6 +94,9 @@ func (p *readerPool) close() error {
 		if c := <-p.slots; c != nil {
 			errs = append(errs, c.close())
 		}
+	}
+	for range cap(p.slots) {
+		p.slots <- nil
 	}
 	return errors.Join(errs...)
 }
