@@ -32,8 +32,21 @@ import (
 // disarmed meanwhile.
 const vitalAttempts = 5
 
+// Vital writes may exceed the quota, should nothing be compacted, by a part of it or
+// by some bytes, whichever is more. What leads to a compaction may always be written.
+const (
+	vitalShare = 4
+	vitalBytes = 64 << 20
+)
+
 // passes reports whether a transaction is taken although there is no space.
-func (q *quota) passes(r *pb.TxnRequest) bool { return !q.opts.QuotaAsEtcd && registry.Vital(r) }
+func (q *quota) passes(r *pb.TxnRequest) bool {
+	if q.opts.QuotaAsEtcd || !registry.Vital(r) {
+		return false
+	}
+	limit := q.opts.QuotaBackendBytes
+	return limit < 0 || q.used() < limit+max(limit/vitalShare, vitalBytes) || registry.Classify(r) == registry.ShapeCompactRecord
+}
 
 // proposeVital is propose for a transaction that passes.
 func (q *quota) proposeVital(ctx context.Context, r proposal) (outcome sqlstore.Outcome, err error) {
@@ -54,7 +67,7 @@ func (q *quota) proposeVital(ctx context.Context, r proposal) (outcome sqlstore.
 }
 
 // proposeBetween proposes a request after entries that disarm alarms, and before
-// others that raise them.
+// others that raise them. An alarm that was disarmed before all that stays so.
 func (q *quota) proposeBetween(ctx context.Context, alarms []*pb.AlarmMember, r proposal) (sqlstore.Outcome, error) {
 	header, err := q.entryHeader(ctx, wire.KindTxn)
 	if err != nil {
@@ -78,6 +91,7 @@ func (q *quota) proposeBetween(ctx context.Context, alarms []*pb.AlarmMember, r 
 	all := append(append(disarm, raftlog.Proposal{ID: id, Data: data}), raise...)
 	outcomes, err := q.log.ProposeTogether(bounded, all...)
 	if err == nil {
+		q.disarmAgain(alarms, outcomes[:len(disarm)])
 		err = outcomes[len(disarm)].Err
 	}
 	if err != nil {
@@ -85,6 +99,27 @@ func (q *quota) proposeBetween(ctx context.Context, alarms []*pb.AlarmMember, r 
 	}
 	outcome := outcomes[len(disarm)].Value.(*sqlstore.Outcome)
 	return *outcome, outcome.Err
+}
+
+// disarmAgain disarms the alarms that were not raised any more when they were
+// disarmed, for they were raised again.
+func (q *quota) disarmAgain(alarms []*pb.AlarmMember, disarmed []raftlog.Outcome) {
+	for i, o := range disarmed {
+		if o.Err != nil || len(o.Value.(*sqlstore.Outcome).Response.(*pb.AlarmResponse).Alarms) > 0 {
+			continue
+		}
+		if err := q.disarm(alarms[i].MemberID); err != nil {
+			q.opts.Logger.Warn("failed to disarm an alarm that was disarmed during a write", zap.Error(err))
+		}
+	}
+}
+
+// disarm proposes that a member's alarm for want of space is disarmed.
+func (q *quota) disarm(member uint64) error {
+	_, err := q.proposeMessage(q.stop, wire.KindAlarm, &pb.AlarmRequest{
+		MemberID: member, Action: pb.AlarmRequest_DEACTIVATE, Alarm: pb.AlarmType_NOSPACE,
+	})
+	return err
 }
 
 // alarmEntries are those that do something to alarms.
@@ -127,13 +162,17 @@ func (q *quota) heal() {
 	}
 }
 
+// inherit has this member look after an alarm that an earlier run has raised. It is
+// called when all entries of that run are applied and nobody is served yet.
+func (q *quota) inherit() {
+	if q.alarmed() {
+		q.mine.Store(true)
+	}
+}
+
 // withdraw withdraws the alarm if it is this member's own and there is space.
 func (q *quota) withdraw() {
-	if !q.mine.Load() {
-		return
-	}
-	if !q.alarmed() {
-		q.mine.Store(false)
+	if !q.mine.Load() || !q.alarmed() {
 		return
 	}
 	limit, used := q.opts.QuotaBackendBytes, q.usage().used
@@ -142,10 +181,7 @@ func (q *quota) withdraw() {
 	}
 	q.opts.Logger.Info("there is space again; disarming alarm",
 		zap.Int64("quota-size-bytes", limit), zap.Int64("used-bytes", used))
-	_, err := q.proposeMessage(q.stop, wire.KindAlarm, &pb.AlarmRequest{
-		MemberID: q.memberID, Action: pb.AlarmRequest_DEACTIVATE, Alarm: pb.AlarmType_NOSPACE,
-	})
-	if err != nil && q.stop.Err() == nil {
+	if err := q.disarm(q.memberID); err != nil && q.stop.Err() == nil {
 		q.opts.Logger.Warn("failed to disarm alarm", zap.Error(err)) // the next look tries again
 	}
 }

@@ -49,6 +49,7 @@ func (s *Server) publish() {
 		zap.String("local-member-id", fmt.Sprintf("%x", s.memberID)),
 		zap.String("cluster-id", fmt.Sprintf("%x", s.clusterID)),
 		zap.String("name", s.opts.Name), zap.Strings("client-urls", s.opts.ClientURLs))
+	s.leases.quota.inherit()
 	close(s.ready)
 }
 

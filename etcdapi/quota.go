@@ -30,7 +30,10 @@ const (
 type quota struct {
 	*core
 	raising atomic.Bool
-	mine    atomic.Bool // this member has raised its alarm for want of space
+	// mine says that this member has raised its alarm for want of space, once at least.
+	// It stays so: an alarm can come late, when who asked for it has given up, and it
+	// comes and goes with each vital write.
+	mine    atomic.Bool
 	sampled atomic.Pointer[usageSample]
 }
 
@@ -80,6 +83,7 @@ func (q *quota) raise(ctx context.Context) {
 	defer q.raising.Store(false)
 	q.opts.Logger.Warn("message exceeded backend quota; raising alarm",
 		zap.Int64("quota-size-bytes", q.opts.QuotaBackendBytes))
+	q.mine.Store(true) // though it may fail: it may also come true later
 	_, err := q.proposeMessage(authority.AsRoot(ctx), wire.KindAlarm, &pb.AlarmRequest{
 		MemberID: q.memberID,
 		Action:   pb.AlarmRequest_ACTIVATE,
@@ -88,9 +92,7 @@ func (q *quota) raise(ctx context.Context) {
 	if err != nil {
 		// The request is refused all the same; the next one tries again.
 		q.opts.Logger.Warn("failed to raise alarm", zap.Error(err))
-		return
 	}
-	q.mine.Store(true)
 }
 
 func putCost(r *pb.PutRequest) int { return keyOverheadBytes + len(r.Key) + len(r.Value) }

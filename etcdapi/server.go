@@ -110,7 +110,6 @@ func NewServer(opts Options, parts Parts) (*Server, error) {
 		promoted: make(chan struct{}, 1),
 	}
 	q := &quota{core: s.core}
-	q.mine.Store(q.alarmed()) // an earlier run has raised it, for nobody is served yet
 	s.leases = &leaseService{core: s.core, quota: q, lessor: s.lessor, lead: &leadership{core: s.core}}
 	s.corruption = &corruption{core: s.core, hashes: parts.Store}
 	s.cluster = &clusterService{core: s.core, members: s.machine.members}
