@@ -157,7 +157,7 @@ func txnPuts(t *pb.TxnRequest) bool {
 
 // private is the state that apply itself reads, at revision rev.
 func (s *Store) private(rev int64) *view {
-	return &view{tree: s.tree, rev: rev, compactRev: s.compactRev}
+	return &view{tree: s.tree, rev: rev, compactRev: s.compactRev, restores: s.restores}
 }
 
 // finishBatch ends a batch of entries: rows to the writer, state to readers,
@@ -189,5 +189,5 @@ func (s *Store) finishBatch() error {
 
 // publish makes the private state the one that readers see.
 func (s *Store) publish() {
-	s.view.Store(&view{tree: s.tree.Snapshot(), rev: s.rev, compactRev: s.compactRev})
+	s.view.Store(&view{tree: s.tree.Snapshot(), rev: s.rev, compactRev: s.compactRev, restores: s.restores})
 }

@@ -101,6 +101,19 @@ func (e *entry) latest(rev int64) *version {
 	return e.versions[i-1]
 }
 
+// write returns the version that the write of a revision at position sub made, nil if it is
+// not there.
+func (e *entry) write(revision int64, sub int32) *version {
+	i := sort.Search(len(e.versions), func(i int) bool {
+		v := e.versions[i]
+		return v.revision > revision || v.revision == revision && v.sub >= sub
+	})
+	if i == len(e.versions) || e.versions[i].revision != revision || e.versions[i].sub != sub {
+		return nil
+	}
+	return e.versions[i]
+}
+
 // with returns the entry after one more write.
 func (e *entry) with(v *version) *entry {
 	return &entry{key: e.key, versions: append(e.versions, v)}

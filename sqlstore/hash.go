@@ -55,7 +55,8 @@ func (s *Store) HashKV(ctx context.Context, rev int64) (HashResult, error) {
 		err := s.readAll(ctx, func(ctx context.Context, v *sqldb.View) error {
 			// Rows go only after the compacted revision has moved: if it has
 			// not, this snapshot holds all that the view knows.
-			if stale = s.view.Load().compactRev != w.compactRev; stale {
+			now := s.view.Load()
+			if stale = now.compactRev != w.compactRev || now.restores != w.restores; stale {
 				return nil
 			}
 			return h.scan(ctx, v)

@@ -163,7 +163,9 @@ func (s *Store) historyPage(ctx context.Context, w *watcher, end int64) (history
 	var page historyPage
 	err := s.db.use(ctx, func(db *sqldb.DB) (err error) {
 		page = historyPage{next: end}
-		s.hub.checkCursor(w)
+		if now := s.view.Load().restores; w.restores != now {
+			w.restores, w.cursor = now, 0
+		}
 		seq := w.cursor
 		if seq == 0 {
 			if seq, err = db.SeqOfRevision(ctx, w.next); err != nil {

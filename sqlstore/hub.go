@@ -41,8 +41,6 @@ type hub struct {
 	ranges adt.IntervalTree // of map[*watcher]struct{}
 	spans  int              // intervals in ranges
 	ring   eventRing
-	// restores counts how often history was replaced: cursors before it are void.
-	restores int
 }
 
 type watchLimits struct {
@@ -277,15 +275,6 @@ func (h *hub) catchUpFromRows(ctx context.Context, w *watcher, end int64) ([]*sh
 	return page.events, false, nil
 }
 
-// checkCursor forgets where a watcher reads on if that is a row of a database that was replaced.
-func (h *hub) checkCursor(w *watcher) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if w.restores != h.restores {
-		w.restores, w.cursor = h.restores, 0
-	}
-}
-
 // restored goes on at revision rev after the history between was replaced at one
 // blow: publish shows it to readers. Watchers that it has something for, or that
 // it may have, read it as others read history.
@@ -296,7 +285,6 @@ func (h *hub) restored(rev int64, publish func()) {
 	told := h.rev
 	h.rev = rev
 	h.ring = eventRing{first: rev + 1, limit: h.ring.limit}
-	h.restores++
 	for _, w := range h.synced() {
 		// All up to told were handed to it, those that it did not want included.
 		if next := max(w.next, told+1); next <= rev {

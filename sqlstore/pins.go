@@ -11,13 +11,17 @@ import "sync"
 type pins struct {
 	limit int
 
-	mu    sync.Mutex
-	views []*view
+	mu       sync.Mutex
+	views    []*view
+	restores int // of views that may be added
 }
 
 func (p *pins) add(w *view) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if w.restores != p.restores {
+		return // read while its database was being replaced
+	}
 	for _, old := range p.views {
 		if old.rev == w.rev {
 			return
@@ -55,9 +59,9 @@ func (p *pins) dropBelow(rev int64) {
 	p.views = kept
 }
 
-// clear forgets all views.
-func (p *pins) clear() {
+// clear forgets all views, and takes only those of a later database from now on.
+func (p *pins) clear(restores int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.views = nil
+	p.views, p.restores = nil, restores
 }

@@ -23,6 +23,8 @@ type view struct {
 	tree       *index.Tree[*entry]
 	rev        int64
 	compactRev int64
+	// restores counts the databases that were replaced before: each may number its rows otherwise.
+	restores int
 }
 
 // errRowGone says that a row of a view was deleted while it was read. Only
@@ -135,7 +137,7 @@ func (s *Store) RangeAdmitted(ctx context.Context, r *pb.RangeRequest, admit Adm
 	for {
 		w := s.view.Load()
 		resp, err := s.rangeOn(ctx, w, r, admit)
-		if errors.Is(err, errRowGone) && r.Revision <= 0 && s.view.Load() != w {
+		if now := s.view.Load(); errors.Is(err, errRowGone) && (r.Revision <= 0 && now != w || now.restores != w.restores) {
 			continue // the view was old: a newer one has other rows
 		}
 		if err == nil && resp.More && r.Revision <= 0 {
@@ -392,4 +394,24 @@ func (s *Store) load(ctx context.Context, v *version) ([]byte, error) {
 		return nil, err
 	}
 	return out[0], nil
+}
+
+// loadWrite is load for whoever keeps a version beyond a view. The row of the same write has another
+// number if the database was replaced meanwhile.
+func (s *Store) loadWrite(ctx context.Context, key string, v *version) ([]byte, error) {
+	for {
+		data, err := s.load(ctx, v)
+		if !errors.Is(err, errRowGone) {
+			return data, err
+		}
+		e, ok := s.view.Load().tree.Get(key)
+		if !ok {
+			return nil, err
+		}
+		now := e.write(v.revision, v.sub)
+		if now == nil || now == v {
+			return nil, err
+		}
+		v = now
+	}
 }

@@ -195,7 +195,7 @@ func (s *Store) Restore(ctx context.Context, file string) error {
 func (s *Store) replaceDatabase(ctx context.Context, file string) error {
 	s.db.gate.Lock()
 	defer s.db.gate.Unlock()
-	s.pins.clear()
+	s.pins.clear(s.view.Load().restores + 1)
 	s.cache.clear() // two stores' values would be too much
 	if err := sqldb.Replace(s.opts.DB.Path, file); err != nil {
 		return err
@@ -225,8 +225,8 @@ func (s *Store) show(ctx context.Context, db *sqldb.DB) error {
 	}
 	s.db.set(s.ctx, db)
 	s.compactHashes.clear()
+	s.restores++
 	s.hub.restored(s.rev, s.publish)
-	s.pins.clear() // of the old view, which was readable until now
 	s.recoverAuthority()
 	s.compactor.resume(l)
 	return nil

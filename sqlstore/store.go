@@ -49,6 +49,7 @@ type Store struct {
 	tree       *index.Tree[*entry]
 	rev        int64
 	compactRev int64
+	restores   int
 	seq        int64 // of the newest row
 	applied    position
 	request    pb.InternalRaftRequest // being applied; kept for its space

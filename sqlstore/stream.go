@@ -5,6 +5,7 @@ package sqlstore
 
 import (
 	"context"
+	"errors"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -49,6 +50,10 @@ func (s *Store) RangeStream(ctx context.Context, r *pb.RangeRequest, chunkBytes 
 			pairs = pairs[:n]
 		}
 		kvs, err := s.values(ctx, pairs, r)
+		if now := s.view.Load(); errors.Is(err, errRowGone) && now.restores != src.restores && rev >= now.compactRev {
+			src = now
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -196,7 +196,7 @@ func TestRestoreVoidsCursors(t *testing.T) {
 	stream := p.behind.store.NewWatchStream()
 	defer stream.Close()
 	h := p.behind.store.hub
-	w := &watcher{lo: "a", single: true, stream: stream, next: 2, cursor: 4, restores: h.restores}
+	w := &watcher{lo: "a", single: true, stream: stream, next: 2, cursor: 4}
 	p.must(put("a", "5"))
 	p.transfer() // between the look at what the watcher needs and the reading
 	end := p.behind.store.Revision() + 1

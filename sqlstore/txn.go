@@ -204,8 +204,9 @@ func (s *Store) applyTxn(r *pb.TxnRequest) (*wire.TxnResponse, error) {
 func (s *Store) ReadTxn(ctx context.Context, r *pb.TxnRequest) (*wire.TxnResponse, error) {
 	s.opts.Metrics.Txns.Inc()
 	for {
-		resp, err := s.readTxnOn(ctx, s.view.Load(), r)
-		if !errors.Is(err, errRowGone) {
+		w := s.view.Load()
+		resp, err := s.readTxnOn(ctx, w, r)
+		if !errors.Is(err, errRowGone) || s.view.Load() == w {
 			return resp, err
 		}
 	}

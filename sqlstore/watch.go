@@ -72,11 +72,10 @@ type watcher struct {
 	stream   *WatchStream
 	canceled atomic.Bool
 
-	synced bool
-	next   int64 // lowest revision not handed out yet
-	cursor int64 // row to read on from; 0: not known
-	// restores is the hub's when cursor was found.
-	restores int
+	synced   bool
+	next     int64 // lowest revision not handed out yet
+	cursor   int64 // row to read on from; 0: not known
+	restores int   // of the database that has it
 	pending  []*sharedEvent
 }
 
@@ -152,13 +151,13 @@ func (e *sharedEvent) encode(ctx context.Context, s *Store, prevKV bool) ([]byte
 	if e.v.tombstone() {
 		kind = mvccpb.Event_DELETE
 		kv = wire.AppendKeyValue(nil, wire.KeyValue{Key: bytesOf(e.key), ModRevision: e.v.revision})
-	} else if kv, err = s.load(ctx, e.v); err != nil {
+	} else if kv, err = s.loadWrite(ctx, e.key, e.v); err != nil {
 		return nil, err
 	}
 	var prev []byte
 	if slot == &e.withPrev {
 		// A previous version that compaction has taken is left out, as etcd does.
-		if prev, err = s.load(ctx, e.prev); err != nil && !errors.Is(err, ErrCompacted) {
+		if prev, err = s.loadWrite(ctx, e.key, e.prev); err != nil && !errors.Is(err, ErrCompacted) {
 			return nil, err
 		}
 	}
