@@ -15,6 +15,8 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+
+	"keelson.io/keelson/test/e2e/controlplane"
 )
 
 // TestKubectl does what a user does in the first hour with a cluster, in the
@@ -248,13 +250,15 @@ func storeKeys(t *testing.T) []string {
 // storeClient speaks to the shared cluster's datastore itself.
 func storeClient(t *testing.T) *clientv3.Client {
 	t.Helper()
-	return clientOf(t, env.cluster.Store().ClientURLs()...)
+	store := env.cluster.Store()
+	return clientOf(t, store, store.ClientURLs()...)
 }
 
-func clientOf(t *testing.T, urls ...string) *clientv3.Client {
+func clientOf(t *testing.T, store *controlplane.Datastore, urls ...string) *clientv3.Client {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: urls,
+		TLS:       store.ClientTLS(),
 		Logger:    zap.NewNop(), // its retries are not news here
 	})
 	if err != nil {

@@ -101,6 +101,7 @@ func startShared(ctx context.Context, dir string) error {
 		Store:           env.store,
 		StoreBinary:     storeBinary,
 		Kubernetes:      kubernetes,
+		Secure:          true,
 		CompactionEvery: compactionEvery,
 	}
 	env.cluster, err = controlplane.Start(ctx, env.options)

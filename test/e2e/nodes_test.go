@@ -191,7 +191,7 @@ func checkSameRevision(t *testing.T, cluster *controlplane.Cluster) {
 	t.Helper()
 	clients := make(map[string]*clientv3.Client)
 	for _, m := range cluster.Store().Members() {
-		clients[m.Name()] = clientOf(t, m.ClientURL())
+		clients[m.Name()] = clientOf(t, cluster.Store(), m.ClientURL())
 	}
 	eventually(t, "the same hash on all members", func() error {
 		hashes := make(map[uint32][]string)

@@ -27,6 +27,7 @@ type Options struct {
 	StoreBinary string
 	Kubernetes  binaries.Kubernetes
 
+	Secure          bool          // the store takes clients and members with certificates only, as kubeadm sets it up
 	Members         int           // of the store; 0: one
 	Nodes           int           // fake nodes; 0: three
 	CompactionEvery time.Duration // between two compactions by kube-apiserver; 0: five minutes, its default
@@ -85,7 +86,7 @@ func Start(ctx context.Context, opts Options) (_ *Cluster, err error) {
 	if c.pki, err = ensurePKI(filepath.Join(opts.Dir, "pki"), serviceIP); err != nil {
 		return nil, err
 	}
-	if c.store, err = newDatastore(opts); err != nil {
+	if c.store, err = newDatastore(opts, c.pki); err != nil {
 		return nil, err
 	}
 	if err := c.store.Start(ctx); err != nil {

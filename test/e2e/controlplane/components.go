@@ -28,24 +28,31 @@ func (c *Cluster) startAPIServer(ctx context.Context) error {
 		return err
 	}
 	c.server = fmt.Sprintf("https://127.0.0.1:%d", ports[0])
-	p, err := c.startComponent(apiServer, c.opts.Kubernetes.APIServer,
-		"--etcd-servers="+strings.Join(c.store.ClientURLs(), ","),
-		"--etcd-compaction-interval="+c.opts.CompactionEvery.String(),
+	args := []string{
+		"--etcd-servers=" + strings.Join(c.store.ClientURLs(), ","),
+		"--etcd-compaction-interval=" + c.opts.CompactionEvery.String(),
 		"--bind-address=127.0.0.1",
 		"--advertise-address=127.0.0.1",
 		fmt.Sprintf("--secure-port=%d", ports[0]),
-		"--tls-cert-file="+c.pki.cert(servingName),
-		"--tls-private-key-file="+c.pki.key(servingName),
-		"--client-ca-file="+c.pki.cert(caName),
+		"--tls-cert-file=" + c.pki.cert(servingName),
+		"--tls-private-key-file=" + c.pki.key(servingName),
+		"--client-ca-file=" + c.pki.cert(caName),
 		"--service-account-issuer=https://kubernetes.default.svc",
-		"--service-account-key-file="+c.pki.key(serviceAccountName),
-		"--service-account-signing-key-file="+c.pki.key(serviceAccountName),
-		"--service-cluster-ip-range="+serviceRange,
+		"--service-account-key-file=" + c.pki.key(serviceAccountName),
+		"--service-account-signing-key-file=" + c.pki.key(serviceAccountName),
+		"--service-cluster-ip-range=" + serviceRange,
 		"--authorization-mode=RBAC",
 		"--allow-privileged=true",
 		// Endpoints may not hold a loopback address, and nobody needs them here.
 		"--endpoint-reconciler-type=none",
-	)
+	}
+	if c.opts.Secure {
+		args = append(args,
+			"--etcd-cafile="+c.pki.cert(caName),
+			"--etcd-certfile="+c.pki.cert(storeClientName),
+			"--etcd-keyfile="+c.pki.key(storeClientName))
+	}
+	p, err := c.startComponent(apiServer, c.opts.Kubernetes.APIServer, args...)
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -31,12 +32,15 @@ func (k StoreKind) Valid() error {
 }
 
 // Datastore is a store of one or more members.
-type Datastore struct{ members []*Member }
+type Datastore struct {
+	members   []*Member
+	clientTLS *tls.Config // nil: clients use no TLS
+}
 
 // newDatastore finds out where the members of opts are to be. Their addresses are kept with their data: members
 // look for each other where they were.
-func newDatastore(opts Options) (*Datastore, error) {
-	addresses, err := ensureAddresses(opts.Dir, opts.Members)
+func newDatastore(opts Options, p pki) (*Datastore, error) {
+	addresses, err := ensureAddresses(opts.Dir, opts.Members, opts.Secure)
 	if err != nil {
 		return nil, err
 	}
@@ -45,8 +49,17 @@ func newDatastore(opts Options) (*Datastore, error) {
 		cluster = append(cluster, memberName(i)+"="+a.Peer)
 	}
 	d := new(Datastore)
+	var args []string
+	if opts.Secure {
+		args = p.storeArgs()
+		if d.clientTLS, err = p.clientTLS(storeClientName); err != nil {
+			return nil, err
+		}
+	}
 	for i, a := range addresses {
-		d.members = append(d.members, newMember(opts, memberName(i), a, strings.Join(cluster, ",")))
+		m := newMember(opts, memberName(i), a, strings.Join(cluster, ","))
+		m.args = args
+		d.members = append(d.members, m)
 	}
 	return d, nil
 }
@@ -56,7 +69,10 @@ func memberName(i int) string { return fmt.Sprintf("store%d", i+1) }
 // Members are the processes, each of which may be killed and started on its own.
 func (d *Datastore) Members() []*Member { return d.members }
 
-// ClientURLs are where etcd clients, /health and /metrics are served, one of each member.
+// ClientTLS is what an etcd client needs to be served, nil without TLS.
+func (d *Datastore) ClientTLS() *tls.Config { return d.clientTLS.Clone() }
+
+// ClientURLs are where etcd clients are served, one of each member; without TLS /health and /metrics are there, too.
 func (d *Datastore) ClientURLs() []string {
 	var urls []string
 	for _, m := range d.members {
@@ -95,7 +111,7 @@ func (d *Datastore) Stop(ctx context.Context) error {
 func (d *Datastore) Leader(ctx context.Context) (*Member, error) {
 	var errs []error
 	for _, m := range d.members {
-		samples, err := promtext.Fetch(ctx, m.clientURL+"/metrics")
+		samples, err := promtext.Fetch(ctx, m.metricsURL+"/metrics")
 		if err != nil {
 			errs = append(errs, err)
 			continue

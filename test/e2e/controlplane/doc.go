@@ -6,7 +6,8 @@
 // kube-controller-manager and kube-scheduler, with keys, certificates and a
 // kubeconfig made on the spot. There is no kubelet and no container runtime;
 // package fakenode stands in for them, so that Pods are scheduled and run in
-// name.
+// name. With Options.Secure the store wants certificates of everybody, as kubeadm sets
+// it up.
 //
 // Everything of a run is below Options.Dir, and a run may be started again on
 // the folder of an earlier one:

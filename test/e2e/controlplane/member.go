@@ -4,6 +4,7 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,27 +28,31 @@ type Member struct {
 	logPath   string
 	clientURL string
 	peerURL   string
-	cluster   string        // all members as name=url,name=url
-	process   *proc.Process // nil before the first Start
+	// metricsURL is where /health and /metrics are served to anybody: clientURL without TLS.
+	metricsURL string
+	cluster    string        // all members as name=url,name=url
+	args       []string      // beside those of every member
+	process    *proc.Process // nil before the first Start
 }
 
 func newMember(opts Options, name string, at memberAddress, cluster string) *Member {
 	return &Member{
-		kind:      opts.Store,
-		name:      name,
-		binary:    opts.StoreBinary,
-		dataDir:   filepath.Join(opts.Dir, "store", name),
-		logPath:   filepath.Join(opts.Dir, "logs", string(opts.Store)+"-"+name+".log"),
-		clientURL: at.Client,
-		peerURL:   at.Peer,
-		cluster:   cluster,
+		kind:       opts.Store,
+		name:       name,
+		binary:     opts.StoreBinary,
+		dataDir:    filepath.Join(opts.Dir, "store", name),
+		logPath:    filepath.Join(opts.Dir, "logs", string(opts.Store)+"-"+name+".log"),
+		clientURL:  at.Client,
+		peerURL:    at.Peer,
+		metricsURL: cmp.Or(at.Metrics, at.Client),
+		cluster:    cluster,
 	}
 }
 
 // Name is the member's in its cluster.
 func (m *Member) Name() string { return m.name }
 
-// ClientURL is where etcd clients, /health and /metrics are served.
+// ClientURL is where etcd clients are served.
 func (m *Member) ClientURL() string { return m.clientURL }
 
 // Process is the process of the last Start.
@@ -62,19 +67,20 @@ func (m *Member) Start(ctx context.Context) error {
 }
 
 func (m *Member) run() error {
+	args := []string{
+		"--name=" + m.name,
+		"--data-dir=" + m.dataDir,
+		"--listen-client-urls=" + m.clientURL,
+		"--advertise-client-urls=" + m.clientURL,
+		"--listen-peer-urls=" + m.peerURL,
+		"--initial-advertise-peer-urls=" + m.peerURL,
+		"--initial-cluster=" + m.cluster,
+	}
+	if m.metricsURL != m.clientURL {
+		args = append(args, "--listen-metrics-urls="+m.metricsURL)
+	}
 	process, err := proc.Start(proc.Spec{
-		Name:    m.title(),
-		Binary:  m.binary,
-		LogPath: m.logPath,
-		Args: []string{
-			"--name=" + m.name,
-			"--data-dir=" + m.dataDir,
-			"--listen-client-urls=" + m.clientURL,
-			"--advertise-client-urls=" + m.clientURL,
-			"--listen-peer-urls=" + m.peerURL,
-			"--initial-advertise-peer-urls=" + m.peerURL,
-			"--initial-cluster=" + m.cluster,
-		},
+		Name: m.title(), Binary: m.binary, LogPath: m.logPath, Args: append(args, m.args...),
 	})
 	if err == nil {
 		m.process = process
@@ -94,7 +100,7 @@ func (m *Member) Kill() error { return m.process.Kill() }
 func (m *Member) healthy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.clientURL+"/health", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, m.metricsURL+"/health", nil)
 	if err != nil {
 		return err
 	}
@@ -116,16 +122,16 @@ func (m *Member) healthy(ctx context.Context) error {
 	return nil
 }
 
-// memberAddress is where a member serves clients and other members, as URLs.
-type memberAddress struct{ Client, Peer string }
+// memberAddress is where a member serves clients and other members, as URLs, and /metrics if that is elsewhere.
+type memberAddress struct{ Client, Peer, Metrics string }
 
 // ensureAddresses returns the addresses that an earlier run on dir had, or free
 // loopback ports for so many members.
-func ensureAddresses(dir string, members int) ([]memberAddress, error) {
+func ensureAddresses(dir string, members int, secure bool) ([]memberAddress, error) {
 	path := filepath.Join(dir, "store", "addresses.json")
 	data, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		return newAddresses(path, members)
+		return newAddresses(path, members, secure)
 	}
 	if err != nil {
 		return nil, err
@@ -140,15 +146,20 @@ func ensureAddresses(dir string, members int) ([]memberAddress, error) {
 	return addresses, nil
 }
 
-func newAddresses(path string, members int) ([]memberAddress, error) {
-	ports, err := freePorts(2 * members)
+func newAddresses(path string, members int, secure bool) ([]memberAddress, error) {
+	ports, err := freePorts(3 * members)
 	if err != nil {
 		return nil, err
 	}
 	addresses := make([]memberAddress, members)
 	for i := range addresses {
-		addresses[i].Client = fmt.Sprintf("http://127.0.0.1:%d", ports[2*i])
-		addresses[i].Peer = fmt.Sprintf("http://127.0.0.1:%d", ports[2*i+1])
+		scheme := "http"
+		if secure {
+			scheme = "https"
+			addresses[i].Metrics = fmt.Sprintf("http://127.0.0.1:%d", ports[3*i+2])
+		}
+		addresses[i].Client = fmt.Sprintf("%s://127.0.0.1:%d", scheme, ports[3*i])
+		addresses[i].Peer = fmt.Sprintf("%s://127.0.0.1:%d", scheme, ports[3*i+1])
 	}
 	data, err := json.Marshal(addresses)
 	if err != nil {

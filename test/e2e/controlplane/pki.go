@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -35,6 +36,7 @@ var (
 	adminIdentity             = identity{"admin", "keelson-admin", []string{"system:masters"}}
 	controllerManagerIdentity = identity{"controller-manager", "system:kube-controller-manager", nil}
 	schedulerIdentity         = identity{"scheduler", "system:kube-scheduler", nil}
+	storeClientIdentity       = identity{storeClientName, "kube-apiserver-etcd-client", nil}
 )
 
 // pki is a folder of PEM files. A folder that is complete is used again, so that
@@ -50,7 +52,9 @@ func (p pki) key(name string) string  { return filepath.Join(p.dir, name+".key")
 const (
 	caName             = "ca"
 	servingName        = "apiserver"
-	serviceAccountName = "service-accounts" // key only
+	storeName          = "etcd"                  // of the store's members, for clients and each other
+	storeClientName    = "apiserver-etcd-client" // of the API server, for the store
+	serviceAccountName = "service-accounts"      // key only
 )
 
 // ensurePKI makes every key and certificate below dir that is missing or about
@@ -77,7 +81,16 @@ func ensurePKI(dir string, serviceIP net.IP) (pki, error) {
 	if err := p.issue(ca, servingName, serving); err != nil {
 		return p, err
 	}
-	for _, id := range []identity{adminIdentity, controllerManagerIdentity, schedulerIdentity} {
+	member := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: "store"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames:    []string{"localhost"},
+	}
+	if err := p.issue(ca, storeName, member); err != nil {
+		return p, err
+	}
+	for _, id := range []identity{storeClientIdentity, adminIdentity, controllerManagerIdentity, schedulerIdentity} {
 		client := &x509.Certificate{
 			Subject:     pkix.Name{CommonName: id.commonName, Organization: id.groups},
 			ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
@@ -90,6 +103,33 @@ func ensurePKI(dir string, serviceIP net.IP) (pki, error) {
 		return p, err
 	}
 	return p, nil
+}
+
+// storeArgs are a member's flags for TLS, with kubeadm's certificates for clients and members.
+func (p pki) storeArgs() []string {
+	return []string{
+		"--client-cert-auth", "--trusted-ca-file=" + p.cert(caName),
+		"--cert-file=" + p.cert(storeName), "--key-file=" + p.key(storeName),
+		"--peer-client-cert-auth", "--peer-trusted-ca-file=" + p.cert(caName),
+		"--peer-cert-file=" + p.cert(storeName), "--peer-key-file=" + p.key(storeName),
+	}
+}
+
+// clientTLS is for a client that has one of the certificates.
+func (p pki) clientTLS(name string) (*tls.Config, error) {
+	own, err := tls.LoadX509KeyPair(p.cert(name), p.key(name))
+	if err != nil {
+		return nil, err
+	}
+	ca, err := os.ReadFile(p.cert(caName))
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(ca) {
+		return nil, fmt.Errorf("no certificate in %s", p.cert(caName))
+	}
+	return &tls.Config{Certificates: []tls.Certificate{own}, RootCAs: pool}, nil
 }
 
 // usable reports whether an earlier run left a whole folder, valid for another
