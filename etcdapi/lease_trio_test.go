@@ -28,7 +28,7 @@ func TestLeasesThroughAnyMember(t *testing.T) {
 		if _, err := client.Put(ctx, "key/"+m.name, "", clientv3.WithLease(lease.ID)); err != nil {
 			t.Fatalf("%v: put: %v", m, err)
 		}
-		c.caughtUp() // the member that was asked may have applied the grant before the leader
+		c.caughtUp()                                // the member that was asked may have applied the grant before the leader
 		leader.time.Advance(300 * time.Millisecond) // all three together are less than what counts as a process held up
 		left, err := client.TimeToLive(ctx, lease.ID, clientv3.WithAttachedKeys())
 		if err != nil || left.GrantedTTL != 600 || left.TTL != 599 || len(left.Keys) != 1 ||
