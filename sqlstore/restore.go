@@ -169,7 +169,7 @@ func (s *Store) Restore(ctx context.Context, file string) error {
 	if applied, _ := s.Applied(); state.AppliedIndex < applied {
 		return fmt.Errorf("sqlstore: %s: the snapshot is of entry %d, and %d is applied", file, state.AppliedIndex, applied)
 	}
-	if err := errors.Join(new(clusterState).recover(state), new(AuthTables).recover(state)); err != nil {
+	if err := understood(state); err != nil {
 		return err
 	}
 	taken := takenOver(s.opts.DB.Path)

@@ -170,8 +170,12 @@ func VerifySnapshot(ctx context.Context, file string, index uint64) error {
 	if state.AppliedIndex != index {
 		return fmt.Errorf("sqlstore: %s: the snapshot is of entry %d, not of %d", file, state.AppliedIndex, index)
 	}
-	var c clusterState
-	return c.recover(state)
+	return understood(state)
+}
+
+// understood says why memory can't be rebuilt from what a database holds besides rows.
+func understood(state sqldb.State) error {
+	return errors.Join(new(clusterState).recover(state), new(AuthTables).recover(state))
 }
 
 // takenOver names the file that Restore has begun to put in the place of the database: whoever receives the same

@@ -231,6 +231,7 @@ var spoiled = map[string]string{
 	"a member without number": "INSERT INTO member VALUES ('x', 0, '{}')",
 	"a type of a member":      "INSERT INTO member VALUES ('7', 'x', '{}')",
 	"a name of a setting":     "INSERT INTO setting VALUES (x'00', 1)",
+	"a kind of a permission":  "INSERT INTO auth_role VALUES ('r'); INSERT INTO auth_permission VALUES ('r', 0, 'SOME', x'00', x'')",
 }
 
 // TestVerifyRefusesWhatCannotBeLoaded, and names the file. It never replaces a database.

@@ -77,9 +77,7 @@ func (t *writeTxn) put(key, value []byte, lease int64) {
 	if prev != nil && prev.lease != lease {
 		s.leases.detach(prev.lease, e.key)
 	}
-	if prev == nil || prev.lease != lease {
-		s.leases.attach(lease, e.key)
-	}
+	s.leases.attach(lease, e.key) // also if prev has the same: it may have been another lease of that number
 	t.note(event{key: e.key, v: v, prev: before}, prev)
 }
 
