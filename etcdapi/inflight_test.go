@@ -66,11 +66,10 @@ func (n *node) stallable(gate *stallGate) (c *clientv3.Client, cut func()) {
 const listBytes = 40 * 64 << 10
 
 // startFull starts a node with keys that take listBytes, and room for one answer with them.
-func startFull(t *testing.T) *node {
+func startFull(t *testing.T, opts Options) *node {
 	t.Helper()
-	n := startNode(t, t.TempDir(), Options{
-		RangeBytesInFlight: listBytes + listBytes/2, ElectionTimeout: 20 * time.Second, // lists wait as long on a busy machine
-	})
+	opts.RangeBytesInFlight, opts.ElectionTimeout = listBytes+listBytes/2, 20*time.Second // lists wait as long on a busy machine
+	n := startNode(t, t.TempDir(), opts)
 	c, ctx := n.client(), testContext(t)
 	for i := range 40 {
 		if _, err := c.Put(ctx, fmt.Sprintf("key/%02d", i), strings.Repeat("x", 64<<10)); err != nil {
@@ -92,7 +91,7 @@ func list(ctx context.Context, c *clientv3.Client) error {
 
 // Answers that a client does not take count until it does, or is gone, or has given up; others wait for them.
 func TestListsInFlightAreBounded(t *testing.T) {
-	n := startFull(t)
+	n := startFull(t, Options{})
 	other := n.client()
 	for name, end := range map[string]struct {
 		act  func(gate *stallGate, cut, cancel func())
@@ -138,7 +137,7 @@ func TestListsInFlightAreBounded(t *testing.T) {
 
 // Lists that come at once get their answers, one after the other, and one beyond the bound gets its, alone.
 func TestListsBeyondTheBound(t *testing.T) {
-	n := startFull(t)
+	n := startFull(t, Options{})
 	c, ctx := n.client(), testContext(t)
 	for i := range 40 {
 		if _, err := c.Put(ctx, fmt.Sprintf("more/%02d", i), strings.Repeat("x", 64<<10)); err != nil {

@@ -56,9 +56,10 @@ type Options struct {
 	// SnapshotStreams is how many clients are sent a snapshot at a time; others wait.
 	// Each takes as much disk space as the store. Default: 2.
 	SnapshotStreams int
-	// SnapshotStallTimeout is how long such a client may take nothing before its
-	// stream is ended. Default: 1 minute; etcd has no limit.
-	SnapshotStallTimeout time.Duration
+	// ClientStallTimeout is how long such a client may take nothing before its stream
+	// is ended, and one that holds up others' lists before its connection is cut.
+	// Default: 1 minute; etcd has no limit.
+	ClientStallTimeout time.Duration
 	// AutoCompaction says what of the history the server keeps by itself. Default:
 	// everything.
 	AutoCompaction compactor.Retention
@@ -157,7 +158,7 @@ func (o *Options) SetDefaults() {
 	setDefault(&o.RangeBytesInFlight, 1<<30)
 	setDefault(&o.QuotaBackendBytes, 2<<30)
 	setDefault(&o.SnapshotStreams, 2)
-	setDefault(&o.SnapshotStallTimeout, time.Minute)
+	setDefault(&o.ClientStallTimeout, time.Minute)
 	setDefault(&o.CompactHashCheckInterval, time.Minute)
 	setDefault(&o.DowngradeCheckInterval, 5*time.Second)
 	setDefault(&o.MaxLearners, membership.DefaultMaxLearners)
@@ -194,7 +195,7 @@ func (o *Options) Validate() error {
 	for name, d := range map[string]time.Duration{
 		"ElectionTimeout":             o.ElectionTimeout,
 		"CorruptCheckTime":            o.CorruptCheckTime,
-		"SnapshotStallTimeout":        o.SnapshotStallTimeout,
+		"ClientStallTimeout":          o.ClientStallTimeout,
 		"WatchProgressInterval":       o.WatchProgressInterval,
 		"KeepAliveMinTime":            o.KeepAliveMinTime,
 		"KeepAliveInterval":           o.KeepAliveInterval,

@@ -21,11 +21,7 @@ type shaken struct {
 // ServerHandshake implements credentials.TransportCredentials: handlers find the
 // client's certificate in their peer's AuthInfo.
 func (s shaken) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	below := conn
-	if c, ok := conn.(*clientConn); ok {
-		below = c.Conn
-	}
-	secure, ok := below.(*tls.Conn)
+	secure, ok := conn.(*tls.Conn)
 	if !ok {
 		return s.TransportCredentials.ServerHandshake(conn)
 	}

@@ -43,7 +43,7 @@ func TestHandlersSeeTheCertificate(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mux := portmux.NewSecure(l, clockwork.NewRealClock(), time.Minute, func(ctx context.Context, conn net.Conn) (*tls.Conn, []string, error) {
+			mux := portmux.NewSecure(clientListener{l, clockwork.NewRealClock()}, clockwork.NewRealClock(), time.Minute, func(ctx context.Context, conn net.Conn) (*tls.Conn, []string, error) {
 				secure := tls.Server(conn, config)
 				return secure, offered, secure.HandshakeContext(ctx)
 			})
@@ -57,7 +57,7 @@ func TestHandlersSeeTheCertificate(t *testing.T) {
 			s := &Server{core: &core{opts: &Options{MaxConcurrentStreams: 100}}, grpc: server}
 			web := s.newHTTP(s.grpcOr(nil))
 			go func() { _ = mux.Serve() }() // ends with the test, by Close
-			go func() { _ = server.Serve(clientListener{mux.GRPC()}) }()
+			go func() { _ = server.Serve(mux.GRPC()) }()
 			go func() { _ = web.Serve(mux.HTTP()) }()
 			t.Cleanup(func() {
 				_ = mux.Close()

@@ -165,6 +165,7 @@ func (s *Server) newHTTP(handler http.Handler) *http.Server {
 	return &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: readHeaderTimeout,
+		ConnContext:       withConn,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: int(min(s.opts.MaxConcurrentStreams, math.MaxInt32))},
 		ErrorLog:          stdlog.New(io.Discard, "", 0), // faults of clients, which they are told
 	}
@@ -180,17 +181,17 @@ func (s *Server) Ready() <-chan struct{} { return s.ready }
 // Serve answers gRPC and HTTP clients on l, from when the server is ready until
 // Stop, and then returns nil. It may be called for several listeners.
 func (s *Server) Serve(l net.Listener) error {
-	return s.serve(portmux.New(l, s.opts.Clock, s.opts.FirstBytesTimeout), servingPlain)
+	return s.serve(portmux.New(s.ofClients(l), s.opts.Clock, s.opts.FirstBytesTimeout), servingPlain)
 }
 
 // ServeTLS is Serve for clients that begin with a handshake.
 func (s *Server) ServeTLS(l net.Listener, handshake portmux.Handshake) error {
-	return s.serve(portmux.NewSecure(l, s.opts.Clock, s.opts.FirstBytesTimeout, handshake), servingSecure)
+	return s.serve(portmux.NewSecure(s.ofClients(l), s.opts.Clock, s.opts.FirstBytesTimeout, handshake), servingSecure)
 }
 
 // ServeEither is Serve for clients of which some begin with a handshake.
 func (s *Server) ServeEither(l net.Listener, handshake portmux.Handshake) error {
-	return s.serve(portmux.NewEither(l, s.opts.Clock, s.opts.FirstBytesTimeout, handshake), servingPlain, servingSecure)
+	return s.serve(portmux.NewEither(s.ofClients(l), s.opts.Clock, s.opts.FirstBytesTimeout, handshake), servingPlain, servingSecure)
 }
 
 // What the log says, in etcd's words.
@@ -198,6 +199,9 @@ const (
 	servingPlain  = "serving client traffic insecurely; this is strongly discouraged!"
 	servingSecure = "serving client traffic securely"
 )
+
+// ofClients is l with connections that are known to be clients'.
+func (s *Server) ofClients(l net.Listener) net.Listener { return clientListener{l, s.opts.Clock} }
 
 func (s *Server) serve(mux *portmux.Mux, announcements ...string) error {
 	if !s.keep(mux) {
@@ -212,7 +216,7 @@ func (s *Server) serve(mux *portmux.Mux, announcements ...string) error {
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	var grpcErr, httpErr error
-	serving.Go(func() { grpcErr = s.grpc.Serve(clientListener{mux.GRPC()}) })
+	serving.Go(func() { grpcErr = s.grpc.Serve(mux.GRPC()) })
 	serving.Go(func() { httpErr = s.http.Serve(mux.HTTP()) })
 	for _, announcement := range announcements {
 		s.opts.Logger.Info(announcement, zap.String("traffic", "grpc+http"), zap.String("address", mux.GRPC().Addr().String()))
@@ -269,7 +273,11 @@ func (s *Server) Stop(ctx context.Context) error {
 	for _, o := range open {
 		errs = append(errs, o.Close())
 	}
-	errs = append(errs, s.http.Shutdown(ctx), s.onlyHTTP.Shutdown(ctx), s.observe.Shutdown(ctx))
+	for _, h := range []*http.Server{s.http, s.onlyHTTP, s.observe} {
+		if err := h.Shutdown(ctx); err != nil {
+			errs = append(errs, err, h.Close()) // the gRPC server waits for what it serves there
+		}
+	}
 	finished := make(chan struct{})
 	go func() {
 		defer close(finished)

@@ -82,7 +82,7 @@ type snapshotTransfer struct {
 // is stuck in a message that the client does not take; it is freed by the end of the
 // stream, which is that of the handler.
 func (t *snapshotTransfer) watch(ctx context.Context) error {
-	stall := t.opts.Clock.NewTicker(t.opts.SnapshotStallTimeout)
+	stall := t.opts.Clock.NewTicker(t.opts.ClientStallTimeout)
 	defer stall.Stop()
 	expected := time.Duration(float64(t.snapshot.Size) / snapshotSlowRate * float64(time.Second))
 	slow := t.opts.Clock.NewTicker(max(expected, snapshotSlowMinimum))

@@ -86,7 +86,7 @@ func TestSnapshotMessages(t *testing.T) {
 
 // Clients that stop reading, or go away, cost nobody else the snapshot.
 func TestSnapshotAbandoned(t *testing.T) {
-	n := startNode(t, t.TempDir(), Options{SnapshotStreams: 1, SnapshotStallTimeout: 300 * time.Millisecond})
+	n := startNode(t, t.TempDir(), Options{SnapshotStreams: 1, ClientStallTimeout: 300 * time.Millisecond})
 	c := n.client()
 	fillStore(t, c)
 	open := func(ctx context.Context) pb.Maintenance_SnapshotClient {

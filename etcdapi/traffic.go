@@ -24,6 +24,7 @@ const (
 // ServeOnly is Serve for one kind of traffic: nobody looks at the first bytes of its
 // connections. A handshake, if there is one, comes first.
 func (s *Server) ServeOnly(traffic Traffic, l net.Listener, handshake portmux.Handshake) error {
+	l = s.ofClients(l)
 	announcement := servingPlain
 	if handshake != nil {
 		announcement = servingSecure
@@ -41,7 +42,7 @@ func (s *Server) ServeOnly(traffic Traffic, l net.Listener, handshake portmux.Ha
 	s.opts.Logger.Info("ready to serve client requests")
 	s.opts.Logger.Info(announcement, zap.String("traffic", string(traffic)), zap.String("address", l.Addr().String()))
 	if traffic == OnlyGRPC {
-		return s.serveError(s.grpc.Serve(clientListener{l}))
+		return s.serveError(s.grpc.Serve(l))
 	}
 	return s.serveError(s.onlyHTTP.Serve(l))
 }
