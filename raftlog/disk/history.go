@@ -43,23 +43,19 @@ type place struct {
 	snapshot *walpb.Snapshot
 	// received says that it came from another member.
 	received bool
-	// bare says that no entry was recorded after it: what has a higher index does not count if it was received.
-	bare bool
 }
 
-// places returns the snapshot records that are not void, in order.
-func (h *history) places() []place {
-	var all []place
-	var log entryRuns
+// places returns the snapshot records that are not void, in order, and what the log holds in the end.
+func (h *history) places() (all []place, log entryRuns) {
 	for i, e := range h.events {
 		if e.snapshot == nil {
 			log = log.record(e)
 			continue
 		}
 		index := e.snapshot.GetIndex()
-		next, found := h.entryAfter(i)
-		p := place{snapshot: e.snapshot, bare: !found}
+		p := place{snapshot: e.snapshot}
 		if index > 0 && log.term(index) != e.snapshot.GetTerm() {
+			next, found := h.entryAfter(i)
 			p.received = found && next == index+1 || !found && h.commit >= index
 			if !p.received {
 				continue
@@ -68,7 +64,16 @@ func (h *history) places() []place {
 		}
 		all = append(all, p)
 	}
-	return all
+	return all, log
+}
+
+// last returns the index of the last entry that counts. Ones that were replaced may have gone further: whoever reads
+// from a snapshot on does not see what replaced them if all of that is before it.
+func (h *history) last() uint64 {
+	if _, log := h.places(); len(log) > 0 {
+		return log[len(log)-1].last
+	}
+	return 0
 }
 
 // entryAfter returns the index of the first entry recorded after event i.
@@ -84,7 +89,7 @@ func (h *history) entryAfter(i int) (uint64, bool) {
 // start returns the newest place not newer than applied. It is nil if there is none; gap is then the index of a
 // snapshot from another member that lies between, 0 if none does.
 func (h *history) start(applied uint64) (p *place, gap uint64) {
-	all := h.places()
+	all, _ := h.places()
 	for i := len(all) - 1; i >= 0; i-- {
 		if all[i].snapshot.GetIndex() <= applied {
 			return &all[i], 0

@@ -136,6 +136,14 @@ func TestReceivedSnapshots(t *testing.T) {
 			steps:   []step{founded, takes(15, 1), saves(stateAt(1, 20), entriesOf(1, 21, 30))},
 			applied: 15, start: 15, entries: []uint64{16, 30}, newest: 15,
 		},
+		"one's own, where the entries of a lost leader went further": {
+			steps:   []step{founded, saves(stateAt(2, 20), entriesOf(2, 21, 30)), saves(stateAt(3, 22), entriesOf(3, 21, 22)), takes(22, 3)},
+			applied: 22, start: 22, newest: 22,
+		},
+		"one's own before the last, where the entries of a lost leader went further": {
+			steps:   []step{founded, saves(stateAt(2, 20), entriesOf(2, 21, 30)), saves(stateAt(3, 22), entriesOf(3, 21, 23)), takes(22, 3)},
+			applied: 22, start: 22, entries: []uint64{23, 23}, newest: 22,
+		},
 		"one's own, the machine's database is an older copy": {
 			steps: []step{founded, takes(15, 1)}, applied: 10, entries: []uint64{1, 20}, newest: 15,
 		},

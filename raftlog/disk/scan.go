@@ -218,10 +218,10 @@ type tear struct {
 // scanned is where to open a log.
 type scanned struct {
 	start *walpb.Snapshot
-	// empty says that there are no entries after start, whatever the segments hold.
-	empty bool
-	tear  *tear
-	end   fileEnd
+	// last is the index of the last entry that counts, whatever the segments hold.
+	last uint64
+	tear *tear
+	end  fileEnd
 }
 
 // fileEnd is where the log ends: a segment, by its number, and the offset in it after the last good record.
@@ -255,7 +255,7 @@ func scan(all []segment, applied uint64) (*scanned, error) {
 			return nil, &GapError{Applied: applied, First: gap + 1}
 		}
 		if start != nil && first <= start.snapshot.GetIndex() {
-			result.start, result.empty = start.snapshot, start.received && start.bare
+			result.start, result.last = start.snapshot, held.last()
 			return result, nil
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -215,8 +216,9 @@ func (w *WAL) openAt(s *scanned) (*Recovered, error) {
 		return nil, errors.Join(fmt.Errorf("write-ahead log %s: %w", w.opts.WALDir, err), opened.Close())
 	}
 	w.wal = opened
-	if s.empty {
-		entries = nil
+	first := slices.IndexFunc(entries, func(e *raftpb.Entry) bool { return e.GetIndex() > s.last })
+	if first >= 0 {
+		entries = entries[:first:first]
 	}
 	state = raised(state, entries)
 	return &Recovered{
