@@ -6,6 +6,7 @@ package etcdapi
 import (
 	"context"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"github.com/tmc/grpc-websocket-proxy/wsproxy"
 	etcdservergw "go.etcd.io/etcd/api/v3/etcdserverpb/gw"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	v3electiongw "go.etcd.io/etcd/server/v3/etcdserver/api/v3election/v3electionpb/gw"
 	v3lockgw "go.etcd.io/etcd/server/v3/etcdserver/api/v3lock/v3lockpb/gw"
 	"go.uber.org/zap"
@@ -55,9 +57,45 @@ var gatewayServices = []func(context.Context, *runtime.ServeMux, *grpc.ClientCon
 	v3electiongw.RegisterElectionHandler,
 }
 
-// newGateway returns a gateway to the gRPC server that serves its listener. Its
-// services let go of the connection when stop ends.
-func newGateway(stop context.Context, logger *zap.Logger) (*gateway, error) {
+// jsonShare is how much larger a request may be as JSON than as a gRPC message.
+const jsonShare = 8
+
+// boundedJSON reads requests of a limited size: they are in memory before anybody
+// looks at who sends them. Of a stream each may be as large.
+type boundedJSON struct {
+	runtime.Marshaler
+	limit int
+}
+
+// NewDecoder implements runtime.Marshaler.
+func (m boundedJSON) NewDecoder(r io.Reader) runtime.Decoder {
+	bounded := &boundedReader{from: r}
+	next := m.Marshaler.NewDecoder(bounded)
+	return runtime.DecoderFunc(func(v any) error {
+		bounded.left = m.limit
+		return next.Decode(v)
+	})
+}
+
+// boundedReader reads only so much.
+type boundedReader struct {
+	from io.Reader
+	left int
+}
+
+// Read implements io.Reader.
+func (r *boundedReader) Read(p []byte) (int, error) {
+	if r.left == 0 {
+		return 0, rpctypes.ErrRequestTooLarge
+	}
+	n, err := r.from.Read(p[:min(len(p), r.left)])
+	r.left -= n
+	return n, err
+}
+
+// newGateway returns a gateway to the gRPC server that serves its listener, for
+// requests of at most limit bytes. Its services let go of the connection when stop ends.
+func newGateway(stop context.Context, logger *zap.Logger, limit int) (*gateway, error) {
 	listener := bufconn.Listen(gatewayBufferBytes)
 	conn, err := grpc.NewClient("passthrough:///gateway",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
@@ -67,10 +105,10 @@ func newGateway(stop context.Context, logger *zap.Logger) (*gateway, error) {
 		return nil, fmt.Errorf("etcdapi: gateway: %w", err)
 	}
 	mux := runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{
-		Marshaler: &runtime.JSONPb{
+		Marshaler: boundedJSON{&runtime.JSONPb{
 			MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
 			UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
-		},
+		}, limit},
 	}))
 	for _, register := range gatewayServices {
 		if err := register(stop, mux, conn); err != nil {
@@ -109,7 +147,7 @@ func (s *Server) openGateway() error {
 	if s.opts.DisableGateway {
 		return nil
 	}
-	g, err := newGateway(s.stop, s.opts.Logger)
+	g, err := newGateway(s.stop, s.opts.Logger, jsonShare*s.opts.maxMessageBytes())
 	if err != nil {
 		return err
 	}
