@@ -60,7 +60,11 @@ func (h *history) places() (all []place, log entryRuns) {
 			if !p.received {
 				continue
 			}
-			log = nil
+			// An entry before all that is known here may be of that term all the same. If so the log goes on, and
+			// else a later snapshot does not match it either.
+			if found || len(log) == 0 || index >= log[0].first {
+				log = nil
+			}
 		}
 		all = append(all, p)
 	}

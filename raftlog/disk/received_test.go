@@ -229,3 +229,22 @@ func TestNewestSnapshotOfNothing(t *testing.T) {
 		t.Errorf("of a new log: %v, %v", ok, err)
 	}
 }
+
+// Two snapshots in a row, the first of an entry in an older segment, leave all entries after the second where they are.
+func TestSnapshotsOfOlderSegments(t *testing.T) {
+	smallSegments(t, 400)
+	dir := t.TempDir()
+	w, _ := mustOpen(t, dir, 0)
+	for _, do := range []step{
+		saves(stateAt(1, 20), entriesOf(1, 1, 20)), saves(stateAt(1, 20), entriesOf(1, 21, 21)), // and a segment is full
+		saves(stateAt(1, 24), entriesOf(1, 22, 26)), takes(15, 1), takes(23, 1),
+	} {
+		do(t, w)
+	}
+	mustClose(t, w)
+	w, rec := mustOpen(t, dir, 23)
+	if at, n := rec.Snapshot.GetIndex(), len(rec.Entries); at != 23 || n != 3 {
+		t.Errorf("opened at %d with %d entries, want 23 and 3", at, n)
+	}
+	mustClose(t, w)
+}
