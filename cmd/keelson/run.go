@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -250,7 +251,7 @@ func keep(files uint) int {
 	if files == 0 {
 		return raftlog.Unlimited
 	}
-	return int(files)
+	return int(min(files, math.MaxInt))
 }
 
 func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Options {
@@ -258,7 +259,7 @@ func apiOptions(c *config, clock clockwork.Clock, logger *zap.Logger) etcdapi.Op
 		Clock: clock, Logger: logger, Name: c.name, ClientURLs: c.advertiseClientURLs.StringSlice(),
 		ElectionTimeout: c.election(), StrictReconfig: c.strictReconfig(), MaxLearners: c.maxLearners,
 		CompactHashCheckInterval: c.compactHashCheckTime, CorruptCheckTime: c.corruptCheckTime,
-		MaxRequestBytes: int(c.maxRequestBytes), MaxTxnOps: int(c.maxTxnOps),
+		MaxRequestBytes: int(c.maxRequestBytes), MaxTxnOps: int(min(c.maxTxnOps, math.MaxInt)),
 		MaxConcurrentStreams:   c.maxConcurrentStreams,
 		DowngradeCheckInterval: orNever(c.downgradeCheckTime),
 		AutoCompaction:         c.autoCompaction,
