@@ -6,10 +6,8 @@ package disk
 import (
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"syscall"
 	"testing"
@@ -144,71 +142,6 @@ func TestReopenDropsSnapshots(t *testing.T) {
 				mustClose(t, w)
 			})
 		}
-	}
-}
-
-// Whatever is saved and not saved, over however many segments: what is left is what was saved.
-func TestReopenAnywhere(t *testing.T) {
-	for seed := range uint64(20) {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			rng := rand.New(rand.NewPCG(11, seed))
-			smallSegments(t, int64(300+rng.IntN(2000)))
-			dir := t.TempDir()
-			w, _ := mustOpen(t, dir, 0)
-			var want []*raftpb.Entry
-			term, commit, start := uint64(1), uint64(0), uint64(0)
-			save := func(t *testing.T, w *WAL) {
-				if rng.IntN(4) == 0 {
-					term++
-				}
-				from := commit + uint64(rng.IntN(len(want)+1-int(commit))) // replaces what is not committed
-				batch := entriesOf(term, from+1, from+1+uint64(rng.IntN(4)))
-				want = append(want[:from:from], batch...)
-				if commit < from {
-					commit += uint64(rng.IntN(2))
-				}
-				saves(stateAt(term, commit), batch)(t, w)
-			}
-			for range 150 {
-				switch rng.IntN(8) {
-				case 0:
-					kept, keptTerm, keptCommit := slices.Clone(want), term, commit
-					unsaved(func(t *testing.T, w *WAL) {
-						for range rng.IntN(4) {
-							save(t, w)
-						}
-						if commit > start && rng.IntN(2) == 0 {
-							takes(commit, want[commit-1].GetTerm())(t, w)
-						}
-					})(t, w)
-					want, term, commit = kept, keptTerm, keptCommit
-				case 1:
-					if commit > start {
-						start = commit
-						takes(start, want[start-1].GetTerm())(t, w)
-					}
-				default:
-					save(t, w)
-				}
-			}
-			mustClose(t, w)
-			w, rec := mustOpen(t, dir, commit)
-			if at := rec.Snapshot.GetIndex(); at != start {
-				t.Fatalf("opened at %d, want %d", at, start)
-			}
-			if got := rec.Entries; len(got) != len(want)-int(start) {
-				t.Fatalf("%d entries, want %d", len(got), len(want)-int(start))
-			}
-			for i, e := range rec.Entries {
-				if want := want[int(start)+i]; e.GetTerm() != want.GetTerm() || e.GetIndex() != want.GetIndex() {
-					t.Fatalf("entry %d of term %d, want %d of %d", e.GetIndex(), e.GetTerm(), want.GetIndex(), want.GetTerm())
-				}
-			}
-			if rec.HardState.GetTerm() != term {
-				t.Errorf("term %d, want %d", rec.HardState.GetTerm(), term)
-			}
-			mustClose(t, w)
-		})
 	}
 }
 
