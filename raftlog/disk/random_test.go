@@ -14,7 +14,7 @@ import (
 )
 
 // histories is how many random histories of a log are tried.
-var histories = flag.Uint64("histories", 40, "random histories of a log to try")
+var histories = flag.Uint64("histories", 20, "random histories of a log to try")
 
 // expected is what a log is to hold.
 type expected struct {
