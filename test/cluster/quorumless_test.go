@@ -31,7 +31,7 @@ func TestAnswersWithoutQuorum(t *testing.T) {
 	var answers [2][]string
 	for i, kind := range []harness.Kind{harness.Etcd, harness.Keelson} {
 		members := harness.StartMembers(t, kind, 3, harness.Options{}, nil)
-		awaitStorageVersion(t, members[0])
+		members[0].AwaitStorageVersion(t)
 		for _, m := range members[1:] {
 			m.Kill()
 		}
@@ -39,23 +39,6 @@ func TestAnswersWithoutQuorum(t *testing.T) {
 	}
 	if !slices.Equal(answers[0], answers[1]) {
 		t.Errorf("etcd:\n%s\nkeelson:\n%s", strings.Join(answers[0], "\n"), strings.Join(answers[1], "\n"))
-	}
-}
-
-// awaitStorageVersion waits for what an etcd notes only seconds after its start if its first attempt was too early.
-func awaitStorageVersion(t *testing.T, m *harness.Server) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	for {
-		s, err := pb.NewMaintenanceClient(m.Conn(t)).Status(ctx, &pb.StatusRequest{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s.StorageVersion == "3.7.0" {
-			return
-		}
-		<-time.After(50 * time.Millisecond)
 	}
 }
 

@@ -213,6 +213,7 @@ func newClusterSession(t *testing.T, c client, kind harness.Kind) *clusterSessio
 	}
 	followers := []string{"F", "G"}
 	for _, m := range harness.StartMembers(t, kind, 3, harness.Options{Args: patient}, nil) {
+		m.AwaitStorageVersion(t)
 		status, err := m.Client(t).Status(t.Context(), m.Endpoint())
 		if err != nil {
 			t.Fatalf("%v: status: %v", kind, err)

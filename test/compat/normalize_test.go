@@ -26,8 +26,8 @@ var volatile = []struct {
 	{regexp.MustCompile(`etcd-endpoints://0x[0-9a-f]+/`), `etcd-endpoints://<client>/`},
 	{regexp.MustCompile(`endpoint://client-[0-9a-f-]+/`), `endpoint://<client>/`},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), `<address>`},
-	// Keys of locks and elections end in a lease's id.
-	{regexp.MustCompile(`/[0-9a-f]{15,16}\b`), `/<lease>`},
+	// Keys of locks and elections end in a lease's id, which may begin with zeros.
+	{regexp.MustCompile(`/[0-9a-f]{10,16}\b`), `/<lease>`},
 	// Durations with a fraction or below a second: measured, not asked for.
 	{regexp.MustCompile(`\d+\.\d+(ns|µs|ms|s)\b|\b\d+(ns|µs|ms)\b`), `<time>`},
 	// What is left of a lease.

@@ -50,6 +50,7 @@ func newSession(t *testing.T, c client, kind harness.Kind, m mode) *session {
 		running: map[string]*background{},
 		ids:     []string{dir, "<dir>"},
 	}
+	s.server.AwaitStorageVersion(t)
 	status, err := s.server.Client(t).Status(t.Context(), s.server.Endpoint())
 	if err != nil {
 		t.Fatalf("%v: status: %v", kind, err)

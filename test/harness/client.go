@@ -4,6 +4,7 @@
 package harness
 
 import (
+	"context"
 	"math"
 	"testing"
 	"time"
@@ -52,3 +53,25 @@ func (s *Server) Conn(t testing.TB) *grpc.ClientConn {
 	t.Cleanup(func() { conn.Close() })
 	return conn
 }
+
+// AwaitStorageVersion waits until Status tells the newest storage version: an etcd whose first attempt to note it was
+// too early tells 3.5.0 for seconds. No user may have to say who it is.
+func (s *Server) AwaitStorageVersion(t testing.TB) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client := s.Client(t)
+	for {
+		status, err := client.Status(ctx, s.Endpoint())
+		if err != nil {
+			t.Fatalf("harness: the storage version of %s: %v", s.opts.Name, err)
+		}
+		if status.StorageVersion == storageVersion {
+			return
+		}
+		<-time.After(50 * time.Millisecond)
+	}
+}
+
+// storageVersion is that of the etcd that is compared with, and keelson's.
+const storageVersion = "3.7.0"

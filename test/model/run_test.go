@@ -148,7 +148,7 @@ func (r *run) watchCreate(o watchCreate) {
 	req := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: o.WatchCreateRequest}}
 	r.check(answer{msg: want}, r.each(func(i int) answer { return s.records[i].call(req) }))
 	if w != nil {
-		s.watches[w.ID] = &openWatch{w, r.store.Revision(), w.Start <= r.store.Revision()}
+		s.watches[w.ID] = &openWatch{w, o.StartRevision, r.store.Revision(), w.Start <= r.store.Revision()}
 	}
 }
 

@@ -30,11 +30,12 @@ type stream struct {
 	watches map[int64]*openWatch
 }
 
-// openWatch is a watch, the revision at which it was opened, and whether it may
-// still be reading the past: it started there and has shown nothing from that
-// revision on.
+// openWatch is a watch, the revision from which it was asked for, the one at which it
+// was opened, and whether it may still be reading the past: it started there and has
+// shown nothing from that revision on.
 type openWatch struct {
 	*model.Watch
+	asked    int64
 	openedAt int64
 	behind   bool
 }
@@ -54,7 +55,7 @@ func (s *stream) ids() []int64 {
 // while a watch waits for the future or was cancelled by a compaction.
 func (s *stream) synced(rev int64) bool {
 	for _, w := range s.watches {
-		if w.Compacted != 0 || w.Start > rev+1 {
+		if w.Compacted != 0 || w.asked > rev {
 			return false
 		}
 	}
