@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -154,6 +155,26 @@ func runTool(t *testing.T, path string, args ...string) []byte {
 	return out
 }
 
+// awaitNextSegment waits until the log has reserved the space of its next segment, which it does on the side.
+func awaitNextSegment(t *testing.T, dataDir string) {
+	t.Helper()
+	const segmentBytes = 64 * 1000 * 1000
+	for deadline := time.Now().Add(serveTimeout); ; <-time.After(10 * time.Millisecond) {
+		spare, err := filepath.Glob(filepath.Join(dataDir, "member", "wal", "*.tmp"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, path := range spare {
+			if info, err := os.Stat(path); err == nil && info.Size() >= segmentBytes {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("no segment is ready: %q", spare)
+		}
+	}
+}
+
 // TestSnapshotOnFullDisk takes a snapshot where there is no space for one. It says so, and writes go on.
 func TestSnapshotOnFullDisk(t *testing.T) {
 	keelsonOnly(t)
@@ -168,6 +189,7 @@ func TestSnapshotOnFullDisk(t *testing.T) {
 	if err := put(); err != nil {
 		t.Fatal(err)
 	}
+	awaitNextSegment(t, server.DataDir())
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(disk, &s); err != nil {
 		t.Fatal(err)
