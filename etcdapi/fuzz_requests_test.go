@@ -72,12 +72,10 @@ func FuzzWatchStream(f *testing.F) {
 		}
 		wantCreations(t, stream, creations)
 		cancel()
-		for n.store.Stats().WatchStreams != 0 || n.store.Stats().Watchers != 0 {
-			if t.Context().Err() != nil {
-				t.Fatalf("the stream has left %+v", n.store.Stats())
-			}
-			time.Sleep(time.Millisecond)
-		}
+		eventually(t, "nothing of the stream is left", func() bool {
+			stats := n.store.Stats()
+			return stats.WatchStreams == 0 && stats.Watchers == 0
+		})
 	})
 }
 
